@@ -1,0 +1,195 @@
+"""The environment protocol: a batch of simulated worlds under Gymnasium's vector interface, with snapshot and restore.
+
+A suite writes a `Simulation`: n worlds that can begin an episode, advance by one control step, be saved and be loaded.
+`BatchedEnv` adds what every suite shares: the time limit, same-step autoreset with the final observation kept, seeding that
+gives every (seed, slot, episode) its own start state, and snapshots that continue as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+class Exactness(StrEnum):
+    """What a restored world promises; every suite's label is tested, not claimed."""
+
+    BITWISE = "bitwise"  # continues bit for bit as the saved world would have, in any slot, instance or process
+    SELF_CONSISTENT = "self-consistent"  # two restores of one snapshot agree bit for bit, the saved world may differ
+    APPROXIMATE = "approximate"  # close, and no more
+
+
+class Transition(NamedTuple):
+    """What one control step did to K worlds; the task's own end (`terminated`) is never a time limit."""
+
+    obs: NDArray[Any]  # (K, *observation shape), after the step and before any reset
+    reward: NDArray[np.float64]  # (K,)
+    terminated: NDArray[np.bool_]  # (K,)
+    success: NDArray[np.bool_]  # (K,) the task's success at this step; all False where a task defines none
+
+
+class Simulation(Protocol):
+    """n worlds of one task: what a suite implements. Slots are addressed by index; order in is order out."""
+
+    num_envs: int
+    observation_space: gymnasium.spaces.Box  # of one world
+    action_space: gymnasium.spaces.Box  # of one world, always [-1, 1]
+    horizon: int  # control steps until truncation
+    action_repeat: int  # simulator control intervals per agent step, for step accounting
+    exactness: Exactness
+
+    def begin(self, indices: Indices, rngs: Sequence[np.random.Generator]) -> NDArray[Any]:
+        """Put each indexed world at a start state drawn from its own generator; returns observations (K, ...)."""
+        ...
+
+    def advance(self, indices: Indices, actions: NDArray[Any]) -> Transition:
+        """One control step of the indexed worlds with actions (K, A); no time limit, no reset."""
+        ...
+
+    def save(self, indices: Indices) -> dict[str, NDArray[Any]]:
+        """Arrays with leading axis K that hold all that decides the future of the indexed worlds."""
+        ...
+
+    def load(self, indices: Indices, saved: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Put saved worlds into the indexed slots; returns their observations as they were when saved."""
+        ...
+
+    def render(self, index: int, height: int, width: int) -> NDArray[np.uint8]:
+        """One frame (height, width, 3) of one world."""
+        ...
+
+    def close(self) -> None:
+        """Release threads, processes and contexts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Saved worlds as plain arrays with one leading axis: pickles, goes into checkpoints, crosses processes."""
+
+    arrays: dict[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.arrays["elapsed"])
+
+    def take(self, indices: Indices) -> Snapshot:
+        """The snapshot of the indexed worlds, in that order; an index may repeat."""
+        return Snapshot({k: v[indices] for k, v in self.arrays.items()})
+
+    def repeat(self, count: int) -> Snapshot:
+        """Every world `count` times in a row: a, a, b, b."""
+        return Snapshot({k: np.repeat(v, count, axis=0) for k, v in self.arrays.items()})
+
+    @staticmethod
+    def concatenate(parts: Sequence[Snapshot]) -> Snapshot:
+        """The worlds of all parts, one after the other."""
+        return Snapshot({k: np.concatenate([p.arrays[k] for p in parts]) for k in parts[0].arrays})
+
+
+class BatchedEnv(VectorEnv[Any, Any, Any]):
+    """Any `Simulation` as a Gymnasium vector environment (same-step autoreset) that can be saved and restored.
+
+    `step` returns observations after an eventual reset; `info["final_obs"]` holds, for every world, the observation the
+    step itself led to (so values bootstrap from it), and `info["success"]` the task's success at this step.
+    """
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = simulation
+        self.num_envs = simulation.num_envs
+        self.horizon = simulation.horizon
+        self.exactness = simulation.exactness
+        self.single_observation_space = simulation.observation_space
+        self.single_action_space = simulation.action_space
+        self.observation_space = batch_space(simulation.observation_space, self.num_envs)
+        self.action_space = batch_space(simulation.action_space, self.num_envs)
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": ["rgb_array"]}
+        self._all = np.arange(self.num_envs)
+        self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
+        self._seed = np.zeros((self.num_envs, 2), dtype=np.int64)  # (seed, slot) of each world's start states
+        self._episode = np.full(self.num_envs, -1, dtype=np.int64)
+
+    def reset(
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Begin an episode in every world, or in those of `options["reset_mask"]`.
+
+        With an int seed, world i draws its episodes from (seed, i); with a sequence, from (seed[i], 0). The same
+        (seed, slot, episode) is the same start state whatever the batch size, which is what pairs evaluations.
+        """
+        mask = (options or {}).get("reset_mask")
+        indices = self._all if mask is None else np.flatnonzero(mask)
+        if isinstance(seed, int | np.integer):
+            self._seed[indices] = np.stack([np.full(len(indices), seed), indices], axis=1)
+            self._episode[indices] = -1
+        elif seed is not None:
+            self._seed[indices] = np.stack([np.asarray(seed), np.zeros(len(indices), dtype=np.int64)], axis=1)
+            self._episode[indices] = -1
+        obs = self._begin(indices)
+        return obs, {}
+
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """One control step of every world; worlds that end begin their next episode within the same step."""
+        obs, reward, terminated, success = self.advance(self._all, actions)
+        truncated = (self._elapsed >= self.horizon) & ~terminated
+        done = terminated | truncated
+        info = {"final_obs": obs, "_final_obs": done, "success": success, "elapsed": self._elapsed.copy()}
+        if done.any():
+            obs = obs.copy()
+            obs[done] = self._begin(np.flatnonzero(done))
+        return obs, reward, terminated, truncated, info
+
+    def advance(self, indices: Indices, actions: NDArray[Any]) -> Transition:
+        """One control step of the indexed worlds alone, without time limit or reset: what re-rollouts are made of."""
+        self._elapsed[indices] += 1
+        return self.simulation.advance(indices, actions)
+
+    def snapshot(self, indices: Indices | None = None) -> Snapshot:
+        """The indexed worlds (default: all) with step count and random stream, at the exactness the suite promises."""
+        at = self._all if indices is None else indices
+        own = {"elapsed": self._elapsed[at], "seed": self._seed[at], "episode": self._episode[at]}
+        return Snapshot({**self.simulation.save(at), **{k: v.copy() for k, v in own.items()}})
+
+    def restore(self, snapshot: Snapshot, indices: Indices | None = None) -> NDArray[Any]:
+        """Put saved worlds into the indexed slots (default: all, in order); returns their observations.
+
+        Raises:
+            ValueError: the snapshot does not hold as many worlds as there are slots to fill.
+        """
+        at = self._all if indices is None else indices
+        if len(snapshot) != len(at):
+            raise ValueError(f"snapshot of {len(snapshot)} worlds cannot fill {len(at)} slots")
+        self._elapsed[at] = snapshot.arrays["elapsed"]
+        self._seed[at] = snapshot.arrays["seed"]
+        self._episode[at] = snapshot.arrays["episode"]
+        return self.simulation.load(at, snapshot.arrays)
+
+    @property
+    def elapsed(self) -> NDArray[np.int64]:
+        """(N,) control steps taken in each world's current episode."""
+        return self._elapsed.copy()
+
+    def frame(self, index: int = 0, height: int = 240, width: int = 320) -> NDArray[np.uint8]:
+        """One picture (height, width, 3) of one world."""
+        return self.simulation.render(index, height, width)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Release what the simulation holds (called by Gymnasium's `close`)."""
+        self.simulation.close()
+
+    def _begin(self, indices: Indices) -> NDArray[Any]:
+        self._episode[indices] += 1
+        self._elapsed[indices] = 0
+        keys = zip(self._seed[indices], self._episode[indices], strict=True)
+        return self.simulation.begin(indices, [np.random.default_rng([*seed, episode]) for seed, episode in keys])
