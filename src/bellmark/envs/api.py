@@ -116,6 +116,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         self._all = np.arange(self.num_envs)
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
         self._seed = np.zeros((self.num_envs, 2), dtype=np.int64)  # (seed, slot) of each world's start states
+        self._seed[:, 1] = self._all
         self._episode = np.full(self.num_envs, -1, dtype=np.int64)
 
     def reset(
