@@ -270,6 +270,9 @@ def _explain(cls: type[Config], error: ValidationError) -> str:
                 here = options[loc]
             else:
                 path.append(str(loc))
+        if item["type"] == "value_error":  # a rule of ours about several keys: its message says all
+            lines.append(item["msg"].removeprefix("Value error, "))
+            continue
         value = item.get("input")
         lines.append(f"{'.'.join(path) or cls.__name__}={value!r}: {item['msg'][:1].lower()}{item['msg'][1:]}")
     return "; ".join(dict.fromkeys(lines))

@@ -1,0 +1,1 @@
+"""Agent families; each is whole in its own folder and knows no other."""

@@ -1,0 +1,217 @@
+"""The finetune algorithm: collect -> estimate -> update, repeated.
+
+Composed from an advantage source (`advantages.py`) and a policy update (`updates.py`). With GAE and PPO it is ManiSkill's
+and CleanRL's PPO; with `branch` and AWR it is the user's MC16 AWR. One deviation for all: time limits bootstrap and the
+task's own end does not, unless `advantage.bootstrap` says otherwise.
+
+Axes: T time, N environments, B rows of the batch, O observation, A action.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bellmark.agents.finetune.advantages import Context, Estimate
+from bellmark.agents.finetune.config import Finetune, Joint, Scratch, Stored
+from bellmark.agents.finetune.networks import Critic, GaussianPolicy, ZeroCritic
+from bellmark.agents.finetune.rollout import Rollout, collect
+from bellmark.envs.api import BatchedEnv, Snapshot
+from bellmark.ops import policy_losses
+
+RATIO_MOVED = 0.2  # policy/clip_share is the share of rows whose probability ratio has moved further than this
+
+Metrics = dict[str, float]
+Weights = Mapping[str, Any]  # a checkpoint as loaded: "policy", "critic", ...
+
+
+class FinetuneAgent:
+    """A policy under improvement, with its environments, optimiser and random state."""
+
+    def __init__(self, config: Finetune, load: Callable[[str], Weights], threads: int = 1) -> None:
+        """Build the agent of a configuration; `load` returns the content of a checkpoint by name."""
+        self.config = config
+        self.step = 0
+        self.branch_steps = 0
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.env = config.task.make(config.collect.envs, threads)
+        self._obs_dim = int(np.prod(self.env.single_observation_space.shape))
+        self._action_dim = int(np.prod(self.env.single_action_space.shape))
+        self.policy = self._start_policy(load)
+        self.critic = self._start_critic(load)
+        self._parameters = [*self.policy.parameters(), *self.critic.parameters()]
+        self.optimizer = torch.optim.Adam(
+            self._parameters, lr=config.optimizer.lr, eps=config.optimizer.eps, fused=True
+        )
+        self.obs, _ = self.env.reset(seed=config.seed)
+        self._running_return = np.zeros(config.collect.envs)
+        self._context = Context(
+            policy=self.policy,
+            critic=self.critic,
+            stored_policy=cache(lambda name: self._load_policy(load(name))),
+            scratch_env=cache(lambda worlds: config.task.make(worlds, threads)),
+            gamma=config.gamma,
+            generator=self.generator,
+        )
+
+    def iterate(self) -> Metrics:
+        """One iteration; returns its metrics."""
+        c = self.config
+        clock = [time.perf_counter()]
+        rollout, self.obs = collect(
+            self.env,
+            self.policy,
+            self.obs,
+            c.collect.steps,
+            self.generator,
+            self._running_return,
+            snapshots=c.advantage.snapshots,
+        )
+        clock.append(time.perf_counter())
+        with torch.no_grad():
+            estimate = c.advantage.estimate(rollout, self._context)
+        clock.append(time.perf_counter())
+        metrics = self._update(rollout, estimate)
+        clock.append(time.perf_counter())
+        self.step += c.collect.envs * c.collect.steps
+        self.branch_steps += estimate.branch_steps
+        phases = zip(("collect", "estimate", "update"), np.diff(clock), strict=True)
+        return {
+            **_episode_metrics(rollout),
+            **_advantage_metrics(estimate.advantage),
+            **estimate.metrics,
+            **metrics,
+            **{f"time/{phase}": float(seconds) for phase, seconds in phases},
+            **self.steps_taken(),
+        }
+
+    def steps_taken(self) -> Metrics:
+        """Real environment steps and branch simulator steps so far."""
+        return {"steps/real": float(self.step), "steps/branch": float(self.branch_steps)}
+
+    def _update(self, rollout: Rollout, estimate: Estimate) -> Metrics:
+        """Epochs of minibatches over the estimate's rows; stops early once the policy has moved `target_kl`."""
+        update = self.config.update
+        obs_BO = rollout.obs_TNO.flatten(0, 1)[estimate.rows]
+        action_BA = rollout.action_TNA.flatten(0, 1)[estimate.rows]
+        old_log_prob_B = rollout.log_prob_TN.flatten()[estimate.rows]
+        signal_B = update.signal(estimate.advantage)
+        weight = {"policy": 1.0, "value": update.value_coef, "entropy": update.entropy_coef}
+        losses: dict[str, Tensor] = {}
+        kl = moved = grad_norm = torch.zeros(())
+        taken = 0
+        for rows in self._minibatches(len(obs_BO)):
+            log_prob = self.policy.log_prob(obs_BO[rows], action_BA[rows])
+            log_ratio = log_prob - old_log_prob_B[rows]
+            with torch.no_grad():
+                kl = policy_losses.kl_estimate(log_ratio)
+                moved = (log_ratio.exp() - 1).abs().gt(RATIO_MOVED).float().mean()
+            if kl > update.target_kl:
+                break
+            losses = {
+                "policy": update.loss(log_prob, log_ratio, signal_B[rows]),
+                "value": self.critic.loss(obs_BO[rows], estimate.value_target[rows]),
+                "entropy": -self.policy.entropy(),
+            }
+            assert losses.keys() == weight.keys()
+            grad_norm = self._descend(sum(weight[k] * losses[k] for k in losses if weight[k]))
+            taken += 1
+        return {
+            **{f"loss/{name}": float(loss.detach()) for name, loss in losses.items()},
+            **update.statistics(signal_B),
+            "policy/kl": float(kl),
+            "policy/clip_share": float(moved),
+            "policy/entropy": float(self.policy.entropy().detach()),
+            "policy/log_std": float(self.policy.log_std.detach().mean()),
+            "grad/norm": float(grad_norm),
+            "update/gradient_steps": float(taken),
+        }
+
+    def _minibatches(self, size: int) -> Iterator[Tensor]:
+        """Row indices of every gradient step of an update: `epochs` shuffled passes in `minibatches` parts."""
+        for _ in range(self.config.update.epochs):
+            yield from torch.randperm(size, generator=self.generator).chunk(self.config.update.minibatches)
+
+    def _descend(self, loss: Tensor) -> Tensor:
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.optimizer.max_grad_norm)
+        self.optimizer.step()
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides the future of this run."""
+        return {
+            "policy": self.policy.state_dict(),
+            "critic": self.critic.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "env": {k: torch.as_tensor(v) for k, v in self.env.snapshot().arrays.items()},
+            "obs": torch.as_tensor(self.obs),
+            "running_return": torch.as_tensor(self._running_return.copy()),
+            "step": self.step,
+            "branch_steps": self.branch_steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue a saved run of the same configuration, bit for bit."""
+        self.policy.load_state_dict(state["policy"])
+        self.critic.load_state_dict(state["critic"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.env.restore(Snapshot({k: v.numpy() for k, v in state["env"].items()}))
+        self.obs = state["obs"].numpy()
+        self._running_return = state["running_return"].numpy().copy()
+        self.step, self.branch_steps = state["step"], state["branch_steps"]
+
+    def _new_policy(self, log_std: float, generator: torch.Generator) -> GaussianPolicy:
+        net = self.config.policy
+        return GaussianPolicy(self._obs_dim, self._action_dim, net.hidden, net.layers, log_std, generator)
+
+    def _load_policy(self, weights: Weights) -> GaussianPolicy:
+        # A generator of its own: loading must not move the run's random stream, which a resume would not replay.
+        policy = self._new_policy(0.0, torch.Generator())
+        policy.load_state_dict(weights["policy"])
+        return policy
+
+    def _start_policy(self, load: Callable[[str], Weights]) -> GaussianPolicy:
+        match self.config.start:
+            case Scratch(log_std=log_std):
+                return self._new_policy(log_std, self.generator)
+            case Stored(checkpoint=name, max_log_std=most):
+                policy = self._load_policy(load(name))
+                policy.log_std.data.clamp_(max=most)
+                return policy
+
+    def _start_critic(self, load: Callable[[str], Weights]) -> nn.Module:
+        critic = self.config.critic
+        if not isinstance(critic, Joint):
+            return ZeroCritic()
+        fresh = Critic(self._obs_dim, critic.hidden, critic.layers, self.generator)
+        if critic.initial == "stored" and isinstance(self.config.start, Stored):
+            fresh.load_state_dict(load(self.config.start.checkpoint)["critic"])
+        return fresh
+
+
+def _episode_metrics(rollout: Rollout) -> Metrics:
+    if not rollout.episode_returns:
+        return {}
+    return {
+        "train/return": float(np.mean(rollout.episode_returns)),
+        "train/success": float(np.mean(rollout.episode_successes)),
+        "train/episodes": float(len(rollout.episode_returns)),
+    }
+
+
+def _advantage_metrics(advantage: Tensor) -> Metrics:
+    return {
+        "advantage/mean": float(advantage.mean()),
+        "advantage/std": float(advantage.std()),
+        "advantage/positive": float((advantage > 0).float().mean()),
+    }

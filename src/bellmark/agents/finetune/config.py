@@ -1,0 +1,106 @@
+"""The configuration of the finetune family, assembled from the classes that live beside the code that reads them."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import model_validator
+
+from bellmark.agents.api import Checkpoints, Evaluation
+from bellmark.agents.finetune.advantages import Branch, Gae
+from bellmark.agents.finetune.updates import Awr, Ppo
+from bellmark.config import Choice, Config, knob, option, part
+from bellmark.envs.pick_cube import PickCube
+from bellmark.envs.probe import Probe
+
+
+class Scratch(Choice):
+    """A fresh policy."""
+
+    kind: Literal["scratch"] = "scratch"
+    log_std: float = knob(-0.5, "initial spread of the policy", unit="log action units", source="ManiSkill ppo.py")
+
+
+class Stored(Choice):
+    """A stored policy to improve."""
+
+    kind: Literal["stored"] = "stored"
+    checkpoint: str = knob("pickcube_weak", "shipped checkpoint, run folder or checkpoint file")
+    max_log_std: float = knob(
+        10.0,
+        "the loaded policy's spread is cut to at most this, so that what is improved is skill, not action noise; "
+        "the default changes nothing",
+        unit="log action units",
+        source="user's later work: -1.5",
+    )
+
+
+class NoCritic(Choice):
+    """No value network."""
+
+    kind: Literal["none"] = "none"
+
+
+class Joint(Choice):
+    """A value network trained in the same minibatches as the policy."""
+
+    kind: Literal["joint"] = "joint"
+    hidden: int = knob(256, "width of a layer", scope="model", ge=1)
+    layers: int = knob(3, "hidden layers", scope="model", ge=1)
+    initial: Literal["fresh", "stored"] = knob(
+        "fresh", "start from nothing, or from the critic in the start checkpoint"
+    )
+
+
+class PolicyNet(Config):
+    """The actor's network."""
+
+    hidden: int = knob(256, "width of a layer", source="ManiSkill ppo.py", scope="model", ge=1)
+    layers: int = knob(3, "hidden layers", source="ManiSkill ppo.py", scope="model", ge=1)
+
+
+class Collect(Config):
+    """One iteration's data."""
+
+    envs: int = knob(512, "environments stepped together", ge=1)
+    steps: int = knob(50, "control steps per environment and iteration", ge=1)
+
+
+class Adam(Config):
+    """The optimiser, kept across iterations."""
+
+    lr: float = knob(3e-4, "learning rate", source="ManiSkill ppo.py", gt=0)
+    eps: float = knob(1e-5, "denominator offset", source="ManiSkill ppo.py", gt=0)
+    max_grad_norm: float = knob(0.5, "the gradient of policy and critic together is cut to this norm", gt=0)
+
+
+class Finetune(Config):
+    """A run of the finetune family."""
+
+    family: ClassVar[str] = "finetune"
+    headline: ClassVar[str] = "eval/success"  # by which checkpoints are called best
+
+    task: PickCube | Probe = option(PickCube(), "what is to be learned", scope="model")
+    seed: int = knob(1, "seeds parameters, action noise, minibatch order and the training start states", ge=0)
+    steps: int = knob(50_000, "real environment steps to train for, rounded down to whole iterations", ge=1)
+    start: Scratch | Stored = option(Scratch(), "where the policy comes from")
+    policy: PolicyNet = part(PolicyNet(), "the actor's network")
+    critic: NoCritic | Joint = option(Joint(), "the value network", scope="model")
+    collect: Collect = part(Collect(), "one iteration's data")
+    gamma: float = knob(0.8, "discount per control step", source="ManiSkill baselines, PickCube", gt=0, lt=1)
+    advantage: Gae | Branch = option(Gae(), "what decides which actions were better than expected")
+    update: Ppo | Awr = option(Ppo(), "how advantages move the policy")
+    optimizer: Adam = part(Adam(), "the optimiser")
+    evaluation: Evaluation = part(Evaluation(), "how the policy is judged")
+    checkpoints: Checkpoints = part(Checkpoints(), "what is kept on disk")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Finetune:
+        batch = self.collect.envs * self.collect.steps
+        if isinstance(self.advantage, Gae) and isinstance(self.critic, NoCritic):
+            raise ValueError("advantage=gae needs a value network: set critic=joint, or advantage=branch")
+        if self.steps < batch:
+            raise ValueError(f"steps={self.steps} is less than one iteration (collect.envs x collect.steps = {batch})")
+        if isinstance(self.critic, Joint) and self.critic.initial == "stored" and isinstance(self.start, Scratch):
+            raise ValueError("critic.initial=stored needs start=stored")
+        return self

@@ -1,0 +1,76 @@
+"""The actor and critic of the finetune family: separate tanh MLPs, a Gaussian with state-independent spread.
+
+Architecture and initialisation after ManiSkill's PPO baseline: 3 x 256, log_std a free vector, actions not squashed (the
+density is that of the unclipped sample; whoever steps the environment clips).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from bellmark.nets.mlp import tanh_mlp
+from bellmark.ops import gaussian
+
+
+class GaussianPolicy(nn.Module):
+    """pi(a | s) = N(mean(s), exp(log_std)^2), independent per action dimension."""
+
+    def __init__(
+        self, obs_dim: int, action_dim: int, hidden: int, layers: int, log_std: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        gain = 0.01 * math.sqrt(2)
+        self.mean = tanh_mlp(obs_dim, action_dim, hidden, layers, last_gain=gain, generator=generator)
+        self.log_std = nn.Parameter(torch.full((action_dim,), log_std))
+
+    def sample(self, obs: Tensor, noise: Tensor) -> Tensor:
+        """Actions (B, A) from observations (B, O) and standard normal noise (B, A)."""
+        action: Tensor = self.mean(obs) + noise * self.log_std.exp()
+        return action
+
+    def act(self, obs: Tensor, *, deterministic: bool, generator: torch.Generator) -> Tensor:
+        """Actions (B, A): the mean, or a draw."""
+        mean: Tensor = self.mean(obs)
+        if deterministic:
+            return mean
+        return mean + torch.randn(mean.shape, generator=generator).to(mean) * self.log_std.exp()
+
+    def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Log density (B,) in nats."""
+        return gaussian.log_prob(action, self.mean(obs), self.log_std)
+
+    def entropy(self) -> Tensor:
+        """Scalar, in nats; the same in every state."""
+        return gaussian.entropy(self.log_std)
+
+
+class Critic(nn.Module):
+    """V(s), regressed by mean squared error."""
+
+    def __init__(self, obs_dim: int, hidden: int, layers: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.value = tanh_mlp(obs_dim, 1, hidden, layers, last_gain=math.sqrt(2), generator=generator)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Values (B,) of observations (B, O)."""
+        value: Tensor = self.value(obs)
+        return value.squeeze(-1)
+
+    def loss(self, obs: Tensor, target: Tensor) -> Tensor:
+        """Half the mean squared error to value targets (B,)."""
+        return 0.5 * (self(obs) - target).square().mean()
+
+
+class ZeroCritic(nn.Module):
+    """The critic of methods that have none: values 0, loss 0, no parameters."""
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Zeros (B,)."""
+        return obs.new_zeros(obs.shape[:-1])
+
+    def loss(self, obs: Tensor, target: Tensor) -> Tensor:
+        """Zero."""
+        return obs.new_zeros(())

@@ -1,0 +1,118 @@
+"""Monte-Carlo re-rollouts of snapshotted simulator states: Q(s, a) - V(s) without a value network.
+
+From each saved state, `n_q` replicas take the action that was taken and `n_v` replicas an action of the continuation
+policy; all then follow that policy. The difference of mean discounted returns estimates the advantage under the
+continuation (the "vine" of Schulman et al. 2015, section 5.2; VinePPO, Kazemnejad et al. 2024).
+
+Axes: K states, M = n_q + n_v replicas of a state, W = K M worlds, A action.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from bellmark.agents.finetune.networks import GaussianPolicy
+    from bellmark.envs.api import BatchedEnv, Snapshot
+
+
+class Noise(Protocol):
+    """Where the replicas' action noise comes from."""
+
+    def draw(self, states: int, n_q: int, n_v: int, actions: int, generator: torch.Generator) -> Tensor:
+        """Standard normal noise (states, n_q + n_v, actions) of one step."""
+        ...
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Discounted returns of the replicas, and what they cost."""
+
+    q_KM: Tensor  # (K, n_q)
+    v_KM: Tensor  # (K, n_v)
+    steps: int  # simulator control steps spent
+
+
+def spread(count: int, share: float) -> Tensor:
+    """Indices of `share` of `count` rows, at least one, at even distances."""
+    return torch.linspace(0, count - 1, max(1, round(share * count))).round().long()
+
+
+@torch.no_grad()
+def reroll(
+    env: BatchedEnv,
+    start: Snapshot,
+    action_KA: Tensor,
+    policy: GaussianPolicy,
+    *,
+    n_q: int,
+    n_v: int,
+    gamma: float,
+    limit_K: np.ndarray,
+    noise: Noise,
+    generator: torch.Generator,
+) -> Branches:
+    """Re-roll K saved states, as many at a time as `env` has worlds for.
+
+    Args:
+        env: a batch of at least n_q + n_v worlds, used as scratch.
+        action_KA: first actions of the Q replicas, as sampled (clipped here, as in collection).
+        limit_K: control steps each state's replicas may take; a replica cut there is worth what it has earned.
+
+    Raises:
+        ValueError: `env` cannot hold the replicas of even one state.
+    """
+    replicas = n_q + n_v
+    at_once = env.num_envs // replicas
+    if at_once == 0:
+        raise ValueError(f"{env.num_envs} worlds cannot hold the {replicas} replicas of one state")
+    returns, steps = [], 0
+    for first in range(0, len(start), at_once):
+        rows = np.arange(first, min(first + at_once, len(start)))
+        chunk = _reroll_chunk(
+            env, start.take(rows), action_KA[rows], policy, n_q, n_v, gamma, limit_K[rows], noise, generator
+        )
+        returns.append(chunk[0])
+        steps += chunk[1]
+    return_KM = torch.cat(returns)
+    return Branches(return_KM[:, :n_q], return_KM[:, n_q:], steps)
+
+
+def _reroll_chunk(
+    env: BatchedEnv,
+    start: Snapshot,
+    action_KA: Tensor,
+    policy: GaussianPolicy,
+    n_q: int,
+    n_v: int,
+    gamma: float,
+    limit_K: np.ndarray,
+    noise: Noise,
+    generator: torch.Generator,
+) -> tuple[Tensor, int]:
+    states, replicas = len(start), n_q + n_v
+    alive = np.arange(states * replicas)
+    obs = env.restore(start.repeat(replicas), alive)
+    limit_W = np.repeat(limit_K, replicas)
+    return_W = np.zeros(states * replicas)
+    discount, steps = 1.0, 0
+    for t in range(int(limit_K.max())):
+        noise_WA = noise.draw(states, n_q, n_v, action_KA.shape[1], generator).flatten(0, 1)
+        action = policy.sample(torch.as_tensor(obs, dtype=torch.float32), noise_WA[alive])
+        if t == 0:
+            action.view(states, replicas, -1)[:, :n_q] = action_KA[:, None]
+        moved = env.advance(alive, action.clamp(-1, 1).numpy())
+        steps += len(alive)
+        return_W[alive] += discount * moved.reward
+        discount *= gamma
+        # Finished replicas leave the batch: with a good continuation most end long before the limit.
+        going = ~moved.terminated & (t + 1 < limit_W[alive])
+        alive, obs = alive[going], moved.obs[going]
+        if len(alive) == 0:
+            break
+    return torch.as_tensor(return_W, dtype=torch.float32).view(states, replicas), steps

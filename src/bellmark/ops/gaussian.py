@@ -1,0 +1,29 @@
+"""Diagonal Gaussian policies without squashing."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def log_prob(
+    action: Float[Tensor, "*B A"], mean: Float[Tensor, "*B A"], log_std: Float[Tensor, " A"]
+) -> Float[Tensor, "*B"]:
+    """Log density of actions, summed over the action axis, in nats."""
+    z = (action - mean) * torch.exp(-log_std)
+    return -0.5 * (z.square().sum(-1) + action.shape[-1] * LOG_2PI) - log_std.sum()
+
+
+def entropy(log_std: Float[Tensor, " A"]) -> Float[Tensor, ""]:
+    """Differential entropy in nats: sum of log_std + (1 + log 2 pi) / 2."""
+    return log_std.sum() + 0.5 * len(log_std) * (1 + LOG_2PI)
+
+
+def noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Standard normal numbers from an explicit generator."""
+    return torch.randn(shape, generator=generator)

@@ -1,0 +1,37 @@
+"""Losses and weights of policy updates, each a function of log-probabilities and advantages."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def normalise(x: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Zero mean, unit standard deviation (n - 1 in the denominator, plus 1e-8)."""
+    return (x - x.mean()) / (x.std() + 1e-8)
+
+
+def clipped_surrogate(ratio: Float[Tensor, " B"], advantage: Float[Tensor, " B"], clip: float) -> Float[Tensor, ""]:
+    """PPO's pessimistic surrogate, to be minimised (Schulman et al. 2017, eq. 7)."""
+    return torch.max(-advantage * ratio, -advantage * ratio.clamp(1 - clip, 1 + clip)).mean()
+
+
+def kl_estimate(log_ratio: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Low-variance estimate of KL(old || new) from samples of the old policy: E[(r - 1) - log r] (Schulman 2020, k3)."""
+    return (log_ratio.exp() - 1 - log_ratio).mean()
+
+
+def awr_weights(advantage: Float[Tensor, " B"], beta: float, cap: float) -> Float[Tensor, " B"]:
+    """Exponential advantage weights min(exp(A / beta), cap) (Peng et al. 2019, eq. 11 and section 4.2)."""
+    return (advantage / beta).exp().clamp(max=cap)
+
+
+def weighted_likelihood(log_prob: Float[Tensor, " B"], weight: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Weighted negative log-likelihood with the weights scaled to mean one, to be minimised."""
+    return -(weight / weight.mean() * log_prob).mean()
+
+
+def effective_sample_share(weight: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Kish's effective sample size over the sample size: (sum w)^2 / (n sum w^2), in (0, 1]."""
+    return weight.sum().square() / (len(weight) * weight.square().sum())

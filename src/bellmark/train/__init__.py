@@ -1,0 +1,1 @@
+"""Running an agent: the loop, evaluation, checkpoints."""
