@@ -1,0 +1,44 @@
+"""Records: the folder in which one process writes a run and from which everything else reads it."""
+
+from __future__ import annotations
+
+from bellmark.records.checkpoints import Checkpoint, CheckpointStore
+from bellmark.records.layout import (
+    STATES,
+    FinalState,
+    RunMeta,
+    RunStatus,
+    State,
+    create_run,
+    now_utc,
+    read_meta,
+    read_status,
+    write_atomic,
+)
+from bellmark.records.metrics import Curve
+from bellmark.records.provenance import Provenance, collect_provenance
+from bellmark.records.reader import Damage, Run, scan, survey
+from bellmark.records.writer import RunWriter
+
+__all__ = [
+    "STATES",
+    "Checkpoint",
+    "CheckpointStore",
+    "Curve",
+    "Damage",
+    "FinalState",
+    "Provenance",
+    "Run",
+    "RunMeta",
+    "RunStatus",
+    "RunWriter",
+    "State",
+    "collect_provenance",
+    "create_run",
+    "now_utc",
+    "read_meta",
+    "read_status",
+    "scan",
+    "survey",
+    "write_atomic",
+]
