@@ -1,7 +1,7 @@
 """The command line: one file per command, each imported only when it is called, so that help and completion are quick.
 
-Exit codes: 0 done, 1 a bug (with its traceback), 2 bad input (one line), 75 saved and to be called again, 130 interrupted.
-A command's function may return its exit code.
+Exit codes: 0 done, 1 a bug (with its traceback), 2 bad input (one line), 75 saved and to be called again, 130
+interrupted. A command's function may return its exit code.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def overlay(cls: type[Config], base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """`top` laid over `base`, both partial trees of `cls`: groups merge, and another option drops the former's knobs."""
+    """`top` laid over `base`, partial trees of `cls`: groups merge, and another option drops the former's knobs."""
     merged = dict(base)
     for key, value in top.items():
         field = cls.model_fields.get(key)

@@ -1,0 +1,15 @@
+"""Where commands print their tables."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+PIPED_WIDTH = 160  # columns where there is no terminal to ask: a table should not be folded at rich's default of 80
+
+
+def console() -> Console:
+    """Standard output as a rich console; text is printed as it is, square brackets included."""
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    return Console(width=width, markup=False, highlight=False)
