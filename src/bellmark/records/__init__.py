@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bellmark.records.checkpoints import Checkpoint, CheckpointStore
+from bellmark.records.index import Index, Latest, Row, open_run
 from bellmark.records.layout import (
     STATES,
     FinalState,
@@ -27,7 +28,10 @@ __all__ = [
     "Curve",
     "Damage",
     "FinalState",
+    "Index",
+    "Latest",
     "Provenance",
+    "Row",
     "Run",
     "RunMeta",
     "RunStatus",
@@ -36,6 +40,7 @@ __all__ = [
     "collect_provenance",
     "create_run",
     "now_utc",
+    "open_run",
     "read_meta",
     "read_status",
     "scan",

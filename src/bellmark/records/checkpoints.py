@@ -1,8 +1,9 @@
 """Checkpoints that are whole or not there: temporary file, fsync, rename, fsync of the folder.
 
 checkpoints/step_000050000.pt is the data; step_000050000.json its facts (size, checksum, metric), written first, so
-that data without facts never counts. last.json and best.json repeat the facts of the newest and of the best for people and
-scripts. Kept are the newest, the one before it (the spare that a damaged newest needs), the best, and every n steps.
+that data without facts never counts. last.json and best.json repeat the facts of the newest and of the best for people
+and scripts. Kept are the newest, the one before it (the spare that a damaged newest needs), the best, and every n
+steps.
 """
 
 from __future__ import annotations

@@ -62,10 +62,7 @@ class Run:
     @property
     def status(self) -> RunStatus:
         """How the run is doing now: a "running" whose writer is gone reads "lost", as does an unreadable status."""
-        try:
-            return judged(read_status(self.path))
-        except UserError as error:
-            return RunStatus(state="lost", reason=str(error), total=self.meta.steps)
+        return judged(recorded_status(self.path))
 
     def metric_names(self) -> list[str]:
         """The names of all metrics with at least one row that counts, sorted."""
@@ -106,8 +103,29 @@ class Run:
         return found
 
     def _table(self, names: Sequence[str] | None = None) -> Table:
-        file = self.path / METRICS
-        return decode(file.read_bytes() if file.exists() else b"", names)
+        return read_metrics(self.path, names)
+
+
+def read_metrics(folder: Path, names: Sequence[str] | None = None) -> Table:
+    """The metric rows of a run folder; none while there is no file.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        return decode((folder / METRICS).read_bytes(), names)
+    except FileNotFoundError:
+        return decode(b"", names)
+    except OSError as error:
+        raise UserError(f"{folder / METRICS} cannot be read: {error.strerror}") from None
+
+
+def recorded_status(folder: Path) -> RunStatus:
+    """status.json as written; one that was damaged from outside reads "lost", with the damage as the reason."""
+    try:
+        return read_status(folder)
+    except UserError as error:
+        return RunStatus(state="lost", reason=str(error))
 
 
 def judged(status: RunStatus, now: float | None = None) -> RunStatus:
