@@ -15,6 +15,7 @@ from bellmark.errors import UserError
 from bellmark.records.checkpoints import Checkpoint, CheckpointStore, Mode
 from bellmark.records.layout import (
     CHECKPOINTS,
+    DIRTY_DIFF,
     METRICS,
     RUN,
     STATUS,
@@ -87,6 +88,11 @@ class Run:
     def best_checkpoint(self) -> Checkpoint | None:
         """The checkpoint with the best declared metric that is whole."""
         return self._store.best()
+
+    def dirty_diff(self) -> str:
+        """The uncommitted changes of the source the run was made with; empty when there were none."""
+        file = self.path / DIRTY_DIFF
+        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
     def problems(self) -> list[str]:
         """What is wrong with the folder though it can be read: damaged lines, a torn end, a damaged status."""
