@@ -28,7 +28,7 @@ STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 BROKEN = ("BADQPOS", "BADQVEL", "BADQACC")  # adjacent warnings, after which MuJoCo has thrown the state away
 FAILURES_KEPT = 100
 log = logging.getLogger(__name__)
-mujoco.set_mju_user_warning(log.warning)  # MuJoCo's default writes MUJOCO_LOG.TXT into the working directory
+mujoco.set_mju_user_warning(log.info)  # MuJoCo's default writes MUJOCO_LOG.TXT into the working directory
 
 
 @dataclass(frozen=True)
