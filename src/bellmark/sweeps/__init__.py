@@ -1,0 +1,1 @@
+"""Sweeps: from one question to cells and runs, and the launchers that carry them out."""

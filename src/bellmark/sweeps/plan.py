@@ -1,0 +1,282 @@
+"""From a sweep to its runs: what there is to do, what exists already, and what should be looked at before launching."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bellmark.config import diff
+from bellmark.errors import UserError
+from bellmark.records.index import Index, Row
+from bellmark.sweeps.cells import Outline, Variant, outline
+from bellmark.sweeps.names import run_name, value_text
+from bellmark.sweeps.overrides import Resolve, Resolved, as_text, in_order, without_dead
+from bellmark.sweeps.schema import Settings, Sweep
+
+OPEN = ("new", "pending", "preempted", "lost", "stopped")  # states that a launch carries on with
+PER_RUN = ("seed", "task")  # keys that differ between the runs of a cell by design
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm of the sweep."""
+
+    arm: str
+    recipe: str
+    overrides: tuple[str, ...]  # on the recipe, without task and seed
+    is_baseline: bool
+    listed: bool  # written in the sweep file; False for a baseline that is no cell of it
+    swept: dict[str, Any]
+    differs: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # dotted key -> (baseline, here)
+    undeclared: tuple[str, ...] = ()  # keys of `differs` that are neither swept nor under `set`
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run: a cell on a task with a seed."""
+
+    name: str
+    dir: Path  # where it is, or will be
+    arm: str
+    task: str
+    seed: int
+    overrides: tuple[str, ...]
+    resolved: Resolved
+    exists: bool
+    state: str  # "new", or the state of the run that exists
+    step: int = 0
+    sweep: str = ""  # the sweep whose folder holds it, when it exists
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal fingerprints are the same work."""
+        return self.resolved.fingerprint
+
+    @property
+    def steps(self) -> int:
+        """Length asked for, in real environment steps."""
+        return int(self.resolved.tree.get("steps", 0))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a sweep, each exactly once."""
+
+    sweep: Sweep
+    cells: tuple[Cell, ...]  # the baseline first when it is no cell of the file
+    runs: tuple[PlannedRun, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def baseline(self) -> Cell:
+        """The cell the others are compared with."""
+        return next(cell for cell in self.cells if cell.is_baseline)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Task names in order."""
+        return tuple(dict.fromkeys(run.task for run in self.runs))
+
+    def of(self, cell: Cell) -> tuple[PlannedRun, ...]:
+        """The runs of one cell."""
+        return tuple(run for run in self.runs if run.arm == cell.arm)
+
+    def to_run(self, *, retry_failed: bool = False) -> tuple[PlannedRun, ...]:
+        """What is missing; failed runs are results and count as missing only when asked."""
+        states = (*OPEN, "failed") if retry_failed else OPEN
+        return tuple(run for run in self.runs if run.state in states)
+
+    def count(self) -> str:
+        """`2 configs x 3 seeds x 1 task = 6 runs`, and what the baseline adds when it is no cell of the sweep."""
+        listed = [cell for cell in self.cells if cell.listed]
+        seeds, tasks = len(self.sweep.seeds), len(self.tasks)
+        factors = f"{_some(len(listed), 'config')} x {_some(seeds, 'seed')} x {_some(tasks, 'task')}"
+        extra = len(self.runs) - len(listed) * seeds * tasks
+        return f"{factors} = {_some(len(listed) * seeds * tasks, 'run')}" + (
+            f", and {_some(extra, 'run')} of the baseline {self.baseline.arm}" if extra else ""
+        )
+
+
+def plan(sweep: Sweep, resolve: Resolve, runs_root: str | Path) -> Plan:
+    """Work out every run of a sweep and which of them exist below `runs_root`.
+
+    Raises:
+        UserError: a wrong recipe, key or value, with the cell it stands in.
+    """
+    found = outline(sweep)
+    planner = _Planner(sweep, found, resolve, Path(runs_root))
+    return planner.plan()
+
+
+class _Planner:
+    def __init__(self, sweep: Sweep, found: Outline, resolve: Resolve, root: Path) -> None:
+        self._sweep, self._outline, self._resolve, self._root = sweep, found, resolve, root
+        self._existing = _by_fingerprint(Index(root).rows()) if root.is_dir() else {}
+        self._warnings: list[str] = []
+        self._bases: dict[str, Resolved] = {}
+
+    def plan(self) -> Plan:
+        baseline, variants = self._outline.baseline, self._outline.variants
+        listed = any(v is baseline for v in variants)
+        ordered = variants if listed else (baseline, *variants)
+        runs = {v.arm: self._runs(v) for v in ordered}
+        kept = list(self._merge(ordered, runs, baseline))
+        marked = next(
+            v for v in kept if v is baseline or runs[v.arm][0].fingerprint == runs[baseline.arm][0].fingerprint
+        )
+        cells = tuple(self._cell(v, runs[v.arm], runs[marked.arm], v is marked, v in variants) for v in kept)
+        self._check_design(cells, runs)
+        return Plan(self._sweep, cells, tuple(r for v in kept for r in runs[v.arm]), tuple(self._warnings))
+
+    def _runs(self, variant: Variant) -> tuple[PlannedRun, ...]:
+        base = self._base(variant)
+        settings = {**variant.settings, **({} if self._sweep.steps is None else {"steps": self._sweep.steps})}
+        live, dead = without_dead(base, settings)
+        for key, choice in dead.items():
+            self._warnings.append(f"cell {variant.arm}: {key} has no effect there, it belongs to {choice}; left out")
+        self._check_fixed(variant, live)
+        tasks = [_task_settings(task, base) for task in self._outline.tasks] or [{}]
+        return tuple(self._run(variant, {**live, **task, "seed": seed}) for task in tasks for seed in self._sweep.seeds)
+
+    def _run(self, variant: Variant, settings: Mapping[str, Any]) -> PlannedRun:
+        overrides = tuple(as_text(key, value) for key, value in in_order(settings))
+        try:
+            resolved = self._resolve(variant.recipe, overrides)
+        except UserError as error:
+            raise UserError(f"sweep {self._sweep.name}, cell {variant.arm}: {error}") from None
+        row = self._existing.get(resolved.fingerprint)
+        seed = int(settings["seed"])
+        name = run_name(resolved.recipe, overrides, seed, resolved.fingerprint)
+        return PlannedRun(
+            name=row.meta.name if row else name,
+            dir=row.path if row else self._root / self._sweep.name / name,
+            arm=variant.arm,
+            task=task_name(resolved.tree),
+            seed=seed,
+            overrides=overrides,
+            resolved=resolved,
+            exists=row is not None,
+            state=row.status.state if row else "new",
+            step=row.status.step if row else 0,
+            sweep=(row.meta.sweep or row.meta.group) if row else "",
+        )
+
+    def _base(self, variant: Variant) -> Resolved:
+        if variant.recipe not in self._bases:
+            try:
+                self._bases[variant.recipe] = self._resolve(variant.recipe, ())
+            except UserError as error:
+                raise UserError(f"sweep {self._sweep.name}, cell {variant.arm}: {error}") from None
+        return self._bases[variant.recipe]
+
+    def _merge(
+        self, variants: Sequence[Variant], runs: Mapping[str, tuple[PlannedRun, ...]], baseline: Variant
+    ) -> Iterator[Variant]:
+        """The variants without those whose runs another one has already; a cell is kept before an unlisted baseline."""
+        seen: dict[tuple[str, ...], Variant] = {}
+        first = [v for v in variants if v in self._outline.variants] + [baseline]
+        for variant in first:
+            seen.setdefault(tuple(run.fingerprint for run in runs[variant.arm]), variant)
+        for variant in variants:
+            twin = seen[tuple(run.fingerprint for run in runs[variant.arm])]
+            if twin is variant:
+                yield variant
+            elif variant is baseline:
+                self._warnings.append(f"cell {twin.arm} is the baseline: its runs are run once and count as both")
+            else:
+                self._warnings.append(f"cells {twin.arm} and {variant.arm} are the same configuration; run once")
+
+    def _cell(
+        self, variant: Variant, runs: Sequence[PlannedRun], baseline: Sequence[PlannedRun], is_base: bool, listed: bool
+    ) -> Cell:
+        changed = diff(baseline[0].resolved.tree, runs[0].resolved.tree)
+        differs = {k: v for k, v in changed.items() if k != "seed"}
+        declared = {*variant.swept, *self._sweep.set}
+        undeclared = () if variant.whole else tuple(k for k in differs if not _covered(k, declared))
+        own = {k: v for k, v in (o.partition("=")[::2] for o in runs[0].overrides) if k.split(".")[0] not in PER_RUN}
+        return Cell(
+            arm=variant.arm,
+            recipe=variant.recipe,
+            overrides=tuple(f"{k}={v}" for k, v in own.items()),
+            is_baseline=is_base,
+            listed=listed,
+            swept=variant.swept,
+            differs=differs,
+            undeclared=undeclared,
+        )
+
+    def _check_fixed(self, variant: Variant, live: Mapping[str, Any]) -> None:
+        """Warn once about a key under `set` that changes nothing."""
+        full = self._resolve_or_none(variant.recipe, live)
+        for key in self._sweep.set.keys() & live.keys():
+            less = self._resolve_or_none(variant.recipe, {k: v for k, v in live.items() if k != key})
+            text = f"set {key}={value_text(live[key])} changes nothing: recipe {variant.recipe} has that value already"
+            if full and less and full.fingerprint == less.fingerprint and text not in self._warnings:
+                self._warnings.append(text)
+
+    def _resolve_or_none(self, recipe: str, settings: Mapping[str, Any]) -> Resolved | None:
+        try:
+            return self._resolve(recipe, [as_text(k, v) for k, v in in_order(settings)])
+        except UserError:
+            return None
+
+    def _check_design(self, cells: Sequence[Cell], runs: Mapping[str, tuple[PlannedRun, ...]]) -> None:
+        base = next(cell for cell in cells if cell.is_baseline)
+        for cell in cells:
+            if cell.undeclared:
+                keys = ", ".join(
+                    f"{k} ({_shown(cell.differs[k][0])} -> {_shown(cell.differs[k][1])})" for k in cell.undeclared
+                )
+                self._warnings.append(
+                    f"cell {cell.arm} differs from the baseline {base.arm} in keys neither swept nor under set: {keys}"
+                )
+            here, there = runs[cell.arm][0].steps, runs[base.arm][0].steps
+            if here != there and "steps" not in {*cell.swept, *cell.undeclared}:
+                self._warnings.append(f"cell {cell.arm} runs {here:,} steps, the baseline {base.arm} {there:,}")
+        seeds, tasks = len(self._sweep.seeds), len({run.task for run in runs[base.arm]})
+        if len(cells) > 1 and seeds == 1:
+            self._warnings.append("one seed: whatever comes out is an anecdote; 3 seeds give a verdict")
+        elif len(cells) > 1 and seeds == 2 and tasks == 1:
+            self._warnings.append("two seeds on one task can only show a direction; 3 seeds give a verdict")
+
+
+def task_name(tree: Mapping[str, Any]) -> str:
+    """What a run's task is called: its name where the kind has several, else the kind."""
+    task = tree.get("task", "")
+    return str(task.get("name") or task.get("kind", "")) if isinstance(task, Mapping) else str(task)
+
+
+def _task_settings(task: str | Settings, base: Resolved) -> dict[str, Any]:
+    """The settings that choose a task: nothing where the recipe has it, else its kind, or its name within the kind."""
+    own = base.tree.get("task", {})
+    if isinstance(task, Mapping):
+        kind = {"task": task["kind"]} if task.get("kind", own.get("kind")) != own.get("kind") else {}
+        return {**kind, **{f"task.{key}": value for key, value in task.items() if key != "kind"}}
+    if task in (own.get("kind"), own.get("name")):
+        return {}
+    return {"task.name": task} if "name" in own else {"task": task}
+
+
+def _by_fingerprint(rows: Sequence[Row]) -> dict[str, Row]:
+    """The run to share for each fingerprint: a finished one before a living one, then the one that got furthest."""
+    order = {"done": 2, "running": 1}
+    found: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda r: (order.get(r.status.state, 0), r.status.step)):
+        found[row.meta.fingerprint] = row
+    return found
+
+
+def _covered(key: str, declared: set[str]) -> bool:
+    """Whether a key, or an option it belongs to, is declared."""
+    parts = key.split(".")
+    return any(".".join(parts[:n]) in declared for n in range(1, len(parts) + 1))
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is None else value_text(value)
+
+
+def _some(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
