@@ -1,8 +1,9 @@
 """Frozen configuration trees: options chosen by name, dotted overrides, differences and fingerprints.
 
-A configuration is a tree of frozen pydantic models. A leaf is a *knob* (a number, a name, a list); a field whose type is a
-union of `Choice` classes is an *option*, chosen by the `kind` of one of them. `update=awr update.beta=0.5` first chooses,
-then sets. Records keep plain JSON trees, so `diff` and `fingerprint` also work where the classes cannot be imported.
+A configuration is a tree of frozen pydantic models. A leaf is a *knob* (a number, a name, a list); a field whose type
+is a union of `Choice` classes is an *option*, chosen by the `kind` of one of them. `update=awr update.beta=0.5` first
+chooses, then sets. Records keep plain JSON trees, so `diff` and `fingerprint` also work where the classes cannot be
+imported.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from bellmark import yaml12
 from bellmark.errors import UserError, nearest
 
 Scope = Literal["model", "training"]
@@ -54,7 +56,7 @@ def knob(
     `scope="model"` marks an architecture or environment choice: changing it makes a new model family, whose
     checkpoints do not cross. `scope="training"` marks what is free to sweep.
     """
-    extra = {"unit": unit, "source": source, "scope": scope}
+    extra: dict[str, Any] = {"unit": unit, "source": source, "scope": scope}
     return Field(default, description=about, json_schema_extra=extra, **bounds)
 
 
@@ -157,7 +159,7 @@ def parse_value(text: str) -> Any:
     except ValueError:
         pass
     try:
-        return yaml.safe_load(text)
+        return yaml12.load(text)
     except yaml.YAMLError:
         raise UserError(f"value {text!r} cannot be read as YAML") from None
 
@@ -191,7 +193,7 @@ def set_path(cls: type[Config], tree: dict[str, Any], path: str, value: Any) -> 
 
 
 def _descend(node: dict[str, Any], key: str, field: FieldInfo) -> dict[str, Any]:
-    """The mutable subtree at `key`, normalised: a bare name becomes `{kind: name}`, an absent one the default's kind."""
+    """The mutable subtree at `key`, normalised: a bare name becomes `{kind: name}`, none at all the default's kind."""
     value = node.get(key)
     if isinstance(value, str):
         node[key] = {"kind": value}

@@ -6,7 +6,6 @@ A recipe is a YAML file: `family`, `about`, `source`, `config` (a partial tree) 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from bellmark import yaml12
 from bellmark.config import Config, branches, build, fingerprint, kind_of, model_fingerprint
 from bellmark.errors import UserError, unknown
 from bellmark.shipped import recipes_dir
@@ -48,15 +48,6 @@ class Resolved:
     tree: dict[str, Any]  # plain JSON, every knob present
     fingerprint: str  # equal exactly when two runs would be the same run
     model_fingerprint: str  # equal exactly when checkpoints cross
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that also reads `1e-3` and `2e6` as the numbers people mean."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def config_class(family: str) -> type[Config]:
@@ -152,7 +143,7 @@ def _load(path: Path, below: tuple[Path, ...]) -> Recipe:
 def _read(path: Path) -> dict[str, Any]:
     """The file's content with family, about and source present as text; checked for unknown keys and for a family."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        content = yaml12.load(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"recipe {path}{line}: not valid YAML: {error.problem}") from None
