@@ -165,34 +165,44 @@ def parse_value(text: str) -> Any:
 
 
 def set_path(cls: type[Config], tree: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted path in a partial tree in place; a name given to an option chooses it and drops the former's knobs.
+    """Set a dotted path in a partial tree in place.
+
+    A name given to an option chooses it: another one drops the former's knobs, the one already chosen keeps them.
 
     Raises:
         UserError: the path names nothing, or belongs to an option that is not chosen.
     """
     here: type[Config] = cls
     node = tree
-    keys = path.split(".")
+    keys = path.removesuffix(".kind").split(".")
     for depth, key in enumerate(keys):
         field = here.model_fields.get(key)
         if field is None:
             raise _unknown_key(cls, ".".join(keys[: depth + 1]), path, here)
         below = branches(field)
         if depth == len(keys) - 1:
-            chosen = {kind_of(t) for t in below}
             if below and isinstance(value, str):
-                if value not in chosen:
-                    raise _unknown_choice(path, value, chosen)
-                value = {"kind": value}
+                value = _choose(path, value, field, node.get(key))
             node[key] = value
             return
         if not below:
             raise UserError(f"{'.'.join(keys[: depth + 1])} is a value, not a group: cannot set {path!r}")
-        node = _descend(node, key, field)
+        node = _descend(node, key, field, ".".join(keys[: depth + 1]))
         here = _chosen(field, below, node)
 
 
-def _descend(node: dict[str, Any], key: str, field: FieldInfo) -> dict[str, Any]:
+def _choose(path: str, name: str, field: FieldInfo, former: Any) -> dict[str, Any]:
+    """The subtree of the option called `name`: the former one where it is of that kind, else nothing but the kind."""
+    below = branches(field)
+    chosen = {kind_of(t) for t in below}
+    if name not in chosen:
+        raise _unknown_choice(path, name, chosen)
+    if isinstance(former, Mapping) and kind_of(_chosen(field, below, former)) == name:
+        return {**former, "kind": name}
+    return {"kind": name}
+
+
+def _descend(node: dict[str, Any], key: str, field: FieldInfo, path: str) -> dict[str, Any]:
     """The mutable subtree at `key`, normalised: a bare name becomes `{kind: name}`, none at all the default's kind."""
     value = node.get(key)
     if isinstance(value, str):
@@ -200,7 +210,10 @@ def _descend(node: dict[str, Any], key: str, field: FieldInfo) -> dict[str, Any]
     elif value is None:
         default = field.default
         node[key] = {"kind": default.kind} if isinstance(default, Choice) else {}
-    return node[key]
+    elif not isinstance(value, dict):
+        raise _not_a_group(path, value)
+    subtree: dict[str, Any] = node[key]
+    return subtree
 
 
 def _chosen(field: FieldInfo, below: list[type[Config]], node: Any) -> type[Config]:
@@ -224,7 +237,7 @@ def _check_keys(cls: type[Config], tree: dict[str, Any], prefix: str) -> None:
         if isinstance(tree[key], str):
             tree[key] = {"kind": tree[key]}
         if not isinstance(tree[key], dict):
-            raise UserError(f"{path} must be a group of keys, got {tree[key]!r}")
+            raise _not_a_group(path, tree[key])
         kind = tree[key].get("kind")
         if None not in chosen:
             if kind is not None and kind not in chosen:
@@ -232,6 +245,10 @@ def _check_keys(cls: type[Config], tree: dict[str, Any], prefix: str) -> None:
             if kind is None and isinstance(field.default, Choice):
                 tree[key]["kind"] = field.default.kind
         _check_keys(_chosen(field, below, tree[key]), tree[key], f"{path}.")
+
+
+def _not_a_group(path: str, value: object) -> UserError:
+    return UserError(f"{path} must be a group of keys, got {value!r}")
 
 
 def _unknown_choice(path: str, value: object, chosen: set[str | None]) -> UserError:
