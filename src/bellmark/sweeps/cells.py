@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -38,8 +38,11 @@ class Outline:
     tasks: tuple[str | Settings, ...]  # the sweep's own, else those of the sweep it is based on
 
 
-def outline(sweep: Sweep, depth: int = 0) -> Outline:
-    """Work out all variants of a sweep.
+Prune = Callable[["Variant"], "Variant"]  # without the settings that cannot take effect in it
+
+
+def outline(sweep: Sweep, prune: Prune, depth: int = 0) -> Outline:
+    """Work out all variants of a sweep; cells of the grid that pruning makes equal are one.
 
     Raises:
         UserError: a baseline that fits no cell, two cells of one name, sweep files in a circle.
@@ -48,31 +51,31 @@ def outline(sweep: Sweep, depth: int = 0) -> Outline:
         raise UserError(
             f"sweep {sweep.name}: base and baseline lead through more than {DEEPEST} sweep files: a circle?"
         )
-    recipe, inherited, tasks = _base(sweep, depth)
+    recipe, inherited, tasks = _base(sweep, prune, depth)
     fixed = {**inherited, **{k: number(v) for k, v in sweep.set.items()}}
-    variants = [Variant(cell_name(swept), recipe, {**fixed, **swept}, swept) for swept in _grid_cells(sweep)] + list(
-        _list_cells(sweep, recipe, fixed)
-    )
+    swept = [prune(Variant("", recipe, {**fixed, **cell}, cell)) for cell in _grid_cells(sweep)]
+    named = {arm: replace(v, arm=arm) for v in swept for arm in [cell_name(v.swept) or _stem(recipe)]}
+    variants = [*named.values(), *(prune(v) for v in _list_cells(sweep, recipe, fixed))]
     names = [v.arm for v in variants]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"sweep {sweep.name}: two cells are called {name!r}; give them names of their own")
-    baseline = _baseline(sweep, variants, recipe, fixed, depth)
+    baseline = _baseline(sweep, variants, prune(Variant(_stem(sweep.base), recipe, fixed, {})), prune, depth)
     return Outline(tuple(variants) or (baseline,), baseline, sweep.tasks or tasks)
 
 
-def _base(sweep: Sweep, depth: int) -> tuple[str, dict[str, Any], tuple[str | Settings, ...]]:
+def _base(sweep: Sweep, prune: Prune, depth: int) -> tuple[str, dict[str, Any], tuple[str | Settings, ...]]:
     """The recipe all cells start from; settings and tasks that the base adds when it is another sweep's baseline."""
     if is_file(sweep.base) and _is_sweep(sweep.base):
-        start, tasks = _from_sweep(sweep.base, depth)
+        start, tasks = _from_sweep(sweep.base, prune, depth)
         return start.recipe, start.settings, tasks
     return sweep.base, {}, ()
 
 
-def _from_sweep(file: str, depth: int) -> tuple[Variant, tuple[str | Settings, ...]]:
+def _from_sweep(file: str, prune: Prune, depth: int) -> tuple[Variant, tuple[str | Settings, ...]]:
     """The baseline of another sweep file, with that sweep's length, and its tasks."""
     other = load_sweep(file)
-    found = outline(other, depth + 1)
+    found = outline(other, prune, depth + 1)
     length = {} if other.steps is None else {"steps": other.steps}
     return replace(found.baseline, settings={**found.baseline.settings, **length}), found.tasks
 
@@ -104,10 +107,10 @@ def _list_cells(sweep: Sweep, recipe: str, fixed: Mapping[str, Any]) -> Iterator
             yield Variant(arm, recipe, {**fixed, **own}, own)
 
 
-def _baseline(sweep: Sweep, variants: list[Variant], recipe: str, fixed: dict[str, Any], depth: int) -> Variant:
+def _baseline(sweep: Sweep, variants: list[Variant], base: Variant, prune: Prune, depth: int) -> Variant:
     wanted = sweep.baseline
     if wanted is None:
-        return Variant(_free(_stem(sweep.base), variants), recipe, fixed, {})
+        return replace(base, arm=_free(base.arm, variants))
     if not isinstance(wanted, str):
         return _cell_with(sweep, variants, wanted)
     for variant in variants:
@@ -116,7 +119,7 @@ def _baseline(sweep: Sweep, variants: list[Variant], recipe: str, fixed: dict[st
     if not is_file(wanted) and ("=" in wanted or " " in wanted):
         raise UserError(f"sweep {sweep.name}: {unknown('baseline cell', wanted, [v.arm for v in variants])}")
     if is_file(wanted) and _is_sweep(wanted):
-        other, _ = _from_sweep(wanted, depth)
+        other, _ = _from_sweep(wanted, prune, depth)
         return Variant(_free(other.arm, variants), other.recipe, other.settings, {}, other.whole)
     return Variant(_free(_stem(wanted), variants), wanted, {}, {})
 

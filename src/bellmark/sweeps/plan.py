@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bellmark.config import diff
 from bellmark.errors import UserError
 from bellmark.records.index import Index, Row
-from bellmark.sweeps.cells import Outline, Variant, outline
+from bellmark.sweeps.cells import Variant, outline
 from bellmark.sweeps.names import run_name, value_text
 from bellmark.sweeps.overrides import Resolve, Resolved, as_text, in_order, without_dead
 from bellmark.sweeps.schema import Settings, Sweep
@@ -68,6 +69,7 @@ class Plan:
     cells: tuple[Cell, ...]  # the baseline first when it is no cell of the file
     runs: tuple[PlannedRun, ...]
     warnings: tuple[str, ...]
+    home: Path  # the folder of the sweep's own runs
 
     @property
     def baseline(self) -> Cell:
@@ -105,40 +107,53 @@ def plan(sweep: Sweep, resolve: Resolve, runs_root: str | Path) -> Plan:
     Raises:
         UserError: a wrong recipe, key or value, with the cell it stands in.
     """
-    found = outline(sweep)
-    planner = _Planner(sweep, found, resolve, Path(runs_root))
-    return planner.plan()
+    return _Planner(sweep, resolve, Path(runs_root)).plan()
 
 
 class _Planner:
-    def __init__(self, sweep: Sweep, found: Outline, resolve: Resolve, root: Path) -> None:
-        self._sweep, self._outline, self._resolve, self._root = sweep, found, resolve, root
+    def __init__(self, sweep: Sweep, resolve: Resolve, root: Path) -> None:
+        self._sweep, self._resolve, self._root = sweep, resolve, root
         self._existing = _by_fingerprint(Index(root).rows()) if root.is_dir() else {}
-        self._warnings: list[str] = []
+        self._warnings: dict[str, None] = {}  # in order, each once
         self._bases: dict[str, Resolved] = {}
+        self._dead: Counter[tuple[str, str]] = Counter()
+        self._outline = outline(sweep, self._prune)
 
     def plan(self) -> Plan:
+        for (key, choice), times in self._dead.items():
+            self._warn(f"{key} has no effect in {_some(times, 'cell')}, it belongs to {choice}; left out there")
         baseline, variants = self._outline.baseline, self._outline.variants
-        listed = any(v is baseline for v in variants)
-        ordered = variants if listed else (baseline, *variants)
+        ordered = variants if baseline in variants else (baseline, *variants)
         runs = {v.arm: self._runs(v) for v in ordered}
-        kept = list(self._merge(ordered, runs, baseline))
-        marked = next(
-            v for v in kept if v is baseline or runs[v.arm][0].fingerprint == runs[baseline.arm][0].fingerprint
-        )
-        cells = tuple(self._cell(v, runs[v.arm], runs[marked.arm], v is marked, v in variants) for v in kept)
+        kept = self._merge(ordered, runs)
+        work = [run.fingerprint for run in runs[baseline.arm]]
+        base = next(v for v in kept if [run.fingerprint for run in runs[v.arm]] == work)
+        cells = tuple(self._cell(v, runs[v.arm], runs[base.arm], v is base) for v in kept)
         self._check_design(cells, runs)
-        return Plan(self._sweep, cells, tuple(r for v in kept for r in runs[v.arm]), tuple(self._warnings))
+        return Plan(
+            self._sweep,
+            cells,
+            tuple(r for v in kept for r in runs[v.arm]),
+            tuple(self._warnings),
+            self._root / self._sweep.name,
+        )
+
+    def _warn(self, text: str) -> None:
+        self._warnings[text] = None
+
+    def _prune(self, variant: Variant) -> Variant:
+        live, dead = without_dead(self._base(variant), variant.settings)
+        self._dead.update(dead.items())
+        return replace(variant, settings=live, swept={k: v for k, v in variant.swept.items() if k not in dead})
 
     def _runs(self, variant: Variant) -> tuple[PlannedRun, ...]:
+        self._check_fixed(variant)
         base = self._base(variant)
         settings = {**variant.settings, **({} if self._sweep.steps is None else {"steps": self._sweep.steps})}
-        live, dead = without_dead(base, settings)
-        for key, choice in dead.items():
-            self._warnings.append(f"cell {variant.arm}: {key} has no effect there, it belongs to {choice}; left out")
-        self._check_fixed(variant, live)
         tasks = [_task_settings(task, base) for task in self._outline.tasks] or [{}]
-        return tuple(self._run(variant, {**live, **task, "seed": seed}) for task in tasks for seed in self._sweep.seeds)
+        return tuple(
+            self._run(variant, {**settings, **task, "seed": seed}) for task in tasks for seed in self._sweep.seeds
+        )
 
     def _run(self, variant: Variant, settings: Mapping[str, Any]) -> PlannedRun:
         overrides = tuple(as_text(key, value) for key, value in in_order(settings))
@@ -171,50 +186,48 @@ class _Planner:
                 raise UserError(f"sweep {self._sweep.name}, cell {variant.arm}: {error}") from None
         return self._bases[variant.recipe]
 
-    def _merge(
-        self, variants: Sequence[Variant], runs: Mapping[str, tuple[PlannedRun, ...]], baseline: Variant
-    ) -> Iterator[Variant]:
+    def _merge(self, variants: Sequence[Variant], runs: Mapping[str, tuple[PlannedRun, ...]]) -> list[Variant]:
         """The variants without those whose runs another one has already; a cell is kept before an unlisted baseline."""
-        seen: dict[tuple[str, ...], Variant] = {}
-        first = [v for v in variants if v in self._outline.variants] + [baseline]
-        for variant in first:
-            seen.setdefault(tuple(run.fingerprint for run in runs[variant.arm]), variant)
+        listed = [v for v in variants if v in self._outline.variants]
+        first: dict[tuple[str, ...], Variant] = {}
+        for variant in (*listed, *variants):
+            first.setdefault(tuple(run.fingerprint for run in runs[variant.arm]), variant)
+        kept = [v for v in variants if v in first.values()]
         for variant in variants:
-            twin = seen[tuple(run.fingerprint for run in runs[variant.arm])]
-            if twin is variant:
-                yield variant
-            elif variant is baseline:
-                self._warnings.append(f"cell {twin.arm} is the baseline: its runs are run once and count as both")
-            else:
-                self._warnings.append(f"cells {twin.arm} and {variant.arm} are the same configuration; run once")
+            twin = first[tuple(run.fingerprint for run in runs[variant.arm])]
+            if variant in listed and twin is not variant:
+                self._warn(f"cells {twin.arm} and {variant.arm} are the same configuration; run once")
+            elif twin is not variant:
+                self._warn(f"cell {twin.arm} is the baseline: its runs are run once and count as both")
+        return kept
 
     def _cell(
-        self, variant: Variant, runs: Sequence[PlannedRun], baseline: Sequence[PlannedRun], is_base: bool, listed: bool
+        self, variant: Variant, runs: Sequence[PlannedRun], baseline: Sequence[PlannedRun], is_base: bool
     ) -> Cell:
         changed = diff(baseline[0].resolved.tree, runs[0].resolved.tree)
         differs = {k: v for k, v in changed.items() if k != "seed"}
         declared = {*variant.swept, *self._sweep.set}
-        undeclared = () if variant.whole else tuple(k for k in differs if not _covered(k, declared))
-        own = {k: v for k, v in (o.partition("=")[::2] for o in runs[0].overrides) if k.split(".")[0] not in PER_RUN}
+        own = [o for o in runs[0].overrides if o.partition("=")[0].split(".")[0] not in PER_RUN]
         return Cell(
             arm=variant.arm,
             recipe=variant.recipe,
-            overrides=tuple(f"{k}={v}" for k, v in own.items()),
+            overrides=tuple(own),
             is_baseline=is_base,
-            listed=listed,
+            listed=variant in self._outline.variants,
             swept=variant.swept,
             differs=differs,
-            undeclared=undeclared,
+            undeclared=() if variant.whole else tuple(k for k in differs if not _covered(k, declared)),
         )
 
-    def _check_fixed(self, variant: Variant, live: Mapping[str, Any]) -> None:
-        """Warn once about a key under `set` that changes nothing."""
+    def _check_fixed(self, variant: Variant) -> None:
+        """Warn about a key under `set` that changes nothing."""
+        live = variant.settings
         full = self._resolve_or_none(variant.recipe, live)
         for key in self._sweep.set.keys() & live.keys():
             less = self._resolve_or_none(variant.recipe, {k: v for k, v in live.items() if k != key})
-            text = f"set {key}={value_text(live[key])} changes nothing: recipe {variant.recipe} has that value already"
-            if full and less and full.fingerprint == less.fingerprint and text not in self._warnings:
-                self._warnings.append(text)
+            if full and less and full.fingerprint == less.fingerprint:
+                value = value_text(live[key])
+                self._warn(f"set {key}={value} changes nothing: recipe {variant.recipe} has that value already")
 
     def _resolve_or_none(self, recipe: str, settings: Mapping[str, Any]) -> Resolved | None:
         try:
@@ -229,17 +242,17 @@ class _Planner:
                 keys = ", ".join(
                     f"{k} ({_shown(cell.differs[k][0])} -> {_shown(cell.differs[k][1])})" for k in cell.undeclared
                 )
-                self._warnings.append(
+                self._warn(
                     f"cell {cell.arm} differs from the baseline {base.arm} in keys neither swept nor under set: {keys}"
                 )
             here, there = runs[cell.arm][0].steps, runs[base.arm][0].steps
             if here != there and "steps" not in {*cell.swept, *cell.undeclared}:
-                self._warnings.append(f"cell {cell.arm} runs {here:,} steps, the baseline {base.arm} {there:,}")
+                self._warn(f"cell {cell.arm} runs {here:,} steps, the baseline {base.arm} {there:,}")
         seeds, tasks = len(self._sweep.seeds), len({run.task for run in runs[base.arm]})
         if len(cells) > 1 and seeds == 1:
-            self._warnings.append("one seed: whatever comes out is an anecdote; 3 seeds give a verdict")
+            self._warn("one seed: whatever comes out is an anecdote; 3 seeds give a verdict")
         elif len(cells) > 1 and seeds == 2 and tasks == 1:
-            self._warnings.append("two seeds on one task can only show a direction; 3 seeds give a verdict")
+            self._warn("two seeds on one task can only show a direction; 3 seeds give a verdict")
 
 
 def task_name(tree: Mapping[str, Any]) -> str:
