@@ -174,7 +174,8 @@ def set_path(cls: type[Config], tree: dict[str, Any], path: str, value: Any) -> 
     """
     here: type[Config] = cls
     node = tree
-    keys = path.removesuffix(".kind").split(".")
+    path = path.removesuffix(".kind")
+    keys = path.split(".")
     for depth, key in enumerate(keys):
         field = here.model_fields.get(key)
         if field is None:
