@@ -61,7 +61,7 @@ def find(name: str) -> Path:
         best = run.best_checkpoint() or run.last_checkpoint()
         if best is None:
             raise UserError(f"run {name} has no checkpoint yet")
-        return best
+        return best.path
     raise unknown("checkpoint", name, shipped)
 
 

@@ -1,7 +1,7 @@
-"""One run from its folder: continue where it stands, judge it on the way, and never lose more than a checkpoint's worth.
+"""One run from its folder: continue where it stands, judge it on the way, lose no more than since the last checkpoint.
 
 The runner contract that every launcher relies on: `execute` may be called any number of times on the same folder. It
-returns 0 when the run is done, 75 when it was asked to stop (SIGTERM, SIGUSR2, SIGINT), saved itself and wants to go on.
+returns 0 when the run is done, 75 when it was asked to stop (SIGTERM, SIGUSR2, SIGINT), saved itself and can go on.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from bellmark.agents.api import Agent, Metrics
 from bellmark.agents.finetune.agent import FinetuneAgent
 from bellmark.agents.finetune.config import Finetune
 from bellmark.config import build
-from bellmark.records import CheckpointStore, Run, RunWriter
+from bellmark.records import Run, RunWriter
 from bellmark.train import checkpoint
 from bellmark.train.evaluate import evaluate
 
 DONE, REQUEUE = 0, 75
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+
+BRIEF = ("eval/success", "eval/return", "train/success")  # what a live table shows of a run
 
 Show = Callable[[int, int, Metrics], None]  # (step, total, newest metrics)
 
@@ -34,23 +36,27 @@ class StopRequest:
     """Whether somebody asked this process to save and leave; a second request leaves at once."""
 
     def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
+        self.name = ""
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler."""
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
+    @property
+    def asked(self) -> bool:
+        """Whether a stop signal has come."""
+        return bool(self.name)
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
         """Handle the stop signals while inside."""
-        former = {s: signal.signal(s, self) for s in STOP_SIGNALS}
+        former = {number: signal.signal(number, self._receive) for number in STOP_SIGNALS}
         try:
             yield self
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.name = signal.Signals(number).name
 
 
 def load_start(config: Finetune) -> Callable[[str], dict[str, Any]]:
@@ -66,27 +72,29 @@ def load_start(config: Finetune) -> Callable[[str], dict[str, Any]]:
 
 
 def execute(folder: Path, *, threads: int = 1, show: Show = lambda step, total, metrics: None) -> int:
-    """Run or continue the run in `folder`; returns the exit code of the runner contract."""
+    """Run or continue the run in `folder`; returns the exit code of the runner contract.
+
+    Raises:
+        UserError: not a run folder, a configuration that no longer fits, a start checkpoint of another model family.
+    """
     torch.set_num_threads(threads)
-    meta = Run(folder).meta
-    config = build(Finetune, meta.config)
+    run = Run(folder)
+    if run.status.state == "done":
+        return DONE
+    config = build(Finetune, run.meta.config)
     with StopRequest().listening() as stop, RunWriter(folder) as record:
         agent = FinetuneAgent(config, load_start(config), threads)
-        loop = Loop(agent, config, folder, record, show, threads)
-        finished = loop.run(stop)
-        record.finish("done" if finished else "preempted", "" if finished else f"asked to stop by {stop.signal}")
+        finished = Loop(agent, config, record, show, threads).run(stop)
+        record.finish("done" if finished else "preempted", "" if finished else f"asked to stop by {stop.name}")
     return DONE if finished else REQUEUE
 
 
 class Loop:
     """Iterate, evaluate, save; the order that makes a resumed run repeat nothing and miss nothing."""
 
-    def __init__(
-        self, agent: Agent, config: Finetune, folder: Path, record: RunWriter, show: Show, threads: int
-    ) -> None:
+    def __init__(self, agent: Agent, config: Finetune, record: RunWriter, show: Show, threads: int) -> None:
         self._agent = agent
         self._config = config
-        self._store = CheckpointStore(folder / "checkpoints")
         self._record = record
         self._show = show
         self._eval_env = config.task.make(config.evaluation.episodes, threads)
@@ -96,20 +104,14 @@ class Loop:
 
     def run(self, stop: StopRequest) -> bool:
         """To the end (True) or to a stop request (False)."""
-        agent = self._agent
-        last = self._store.last()
-        if last is not None:
-            agent.load_state_dict(checkpoint.unpack(last.read_bytes(), str(last))["state"])
-        else:
-            self._log(self._evaluate())
-            self._save(None)
+        agent, every = self._agent, self._config.evaluation.every
+        self._begin()
         while agent.step < self._total:
-            if stop.signal is not None:
-                self._save(None)
+            if stop.asked:
+                self._save()
                 return False
             before = agent.step
             metrics = agent.iterate()
-            every = self._config.evaluation.every
             due = agent.step // every > before // every or agent.step >= self._total
             judged = self._evaluate() if due else {}
             self._log({**metrics, **judged})
@@ -117,19 +119,29 @@ class Loop:
                 self._save(judged.get(self._config.headline))
         return True
 
+    def _begin(self) -> None:
+        """Continue from the last checkpoint; without one, judge the start, so that every curve begins at step 0."""
+        last = self._record.checkpoints.last()
+        if last is None:
+            self._log(self._evaluate())
+            self._save()
+        else:
+            self._agent.load_state_dict(checkpoint.unpack(last.read(), last.path.name)["state"])
+            self._record.resume(self._agent.step)
+
     def _evaluate(self) -> Metrics:
         began = time.perf_counter()
-        settings = self._config.evaluation
-        metrics = evaluate(self._agent.policy, self._eval_env, settings.seed)
+        metrics = evaluate(self._agent.policy, self._eval_env, self._config.evaluation.seed)
         return {**metrics, "time/evaluate": time.perf_counter() - began, **self._agent.steps_taken()}
 
     def _log(self, metrics: Metrics) -> None:
         self._record.log(self._agent.step, metrics)
-        brief = {k: v for k, v in metrics.items() if k in ("eval/success", "train/success", "policy/kl")}
+        brief = {k: metrics[k] for k in BRIEF if k in metrics}
         self._record.beat(self._agent.step, self._total, **brief)
         self._show(self._agent.step, self._total, metrics)
 
-    def _save(self, headline: float | None) -> None:
+    def _save(self, headline: float | None = None) -> None:
         data = checkpoint.pack(self._config.family, self._config.tree(), self._agent.state_dict())
-        self._store.save(self._agent.step, data, metric=headline, keep_every=self._config.checkpoints.every or None)
+        keep_every = self._config.checkpoints.every or None
+        self._record.checkpoint(self._agent.step, data, metric=headline, keep_every=keep_every)
         self._saved_at = time.monotonic()

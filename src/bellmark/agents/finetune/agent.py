@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from bellmark.agents.finetune.advantages import Context, Estimate
 from bellmark.agents.finetune.config import Finetune, Joint, Scratch, Stored
-from bellmark.agents.finetune.networks import Critic, GaussianPolicy, ZeroCritic
+from bellmark.agents.finetune.networks import Critic, GaussianPolicy, ZeroCritic, new_policy, sizes, stored_policy
 from bellmark.agents.finetune.rollout import Rollout, collect
-from bellmark.envs.api import BatchedEnv, Snapshot
+from bellmark.envs.api import Snapshot
 from bellmark.ops import policy_losses
 
 RATIO_MOVED = 0.2  # policy/clip_share is the share of rows whose probability ratio has moved further than this
@@ -41,8 +41,6 @@ class FinetuneAgent:
         self.branch_steps = 0
         self.generator = torch.Generator().manual_seed(config.seed)
         self.env = config.task.make(config.collect.envs, threads)
-        self._obs_dim = int(np.prod(self.env.single_observation_space.shape))
-        self._action_dim = int(np.prod(self.env.single_action_space.shape))
         self.policy = self._start_policy(load)
         self.critic = self._start_critic(load)
         self._parameters = [*self.policy.parameters(), *self.critic.parameters()]
@@ -54,7 +52,7 @@ class FinetuneAgent:
         self._context = Context(
             policy=self.policy,
             critic=self.critic,
-            stored_policy=cache(lambda name: self._load_policy(load(name))),
+            stored_policy=cache(lambda name: stored_policy(config.policy, self.env, load(name)["policy"])),
             scratch_env=cache(lambda worlds: config.task.make(worlds, threads)),
             gamma=config.gamma,
             generator=self.generator,
@@ -170,22 +168,12 @@ class FinetuneAgent:
         self._running_return = state["running_return"].numpy().copy()
         self.step, self.branch_steps = state["step"], state["branch_steps"]
 
-    def _new_policy(self, log_std: float, generator: torch.Generator) -> GaussianPolicy:
-        net = self.config.policy
-        return GaussianPolicy(self._obs_dim, self._action_dim, net.hidden, net.layers, log_std, generator)
-
-    def _load_policy(self, weights: Weights) -> GaussianPolicy:
-        # A generator of its own: loading must not move the run's random stream, which a resume would not replay.
-        policy = self._new_policy(0.0, torch.Generator())
-        policy.load_state_dict(weights["policy"])
-        return policy
-
     def _start_policy(self, load: Callable[[str], Weights]) -> GaussianPolicy:
         match self.config.start:
             case Scratch(log_std=log_std):
-                return self._new_policy(log_std, self.generator)
+                return new_policy(self.config.policy, self.env, log_std, self.generator)
             case Stored(checkpoint=name, max_log_std=most):
-                policy = self._load_policy(load(name))
+                policy = stored_policy(self.config.policy, self.env, load(name)["policy"])
                 policy.log_std.data.clamp_(max=most)
                 return policy
 
@@ -193,7 +181,7 @@ class FinetuneAgent:
         critic = self.config.critic
         if not isinstance(critic, Joint):
             return ZeroCritic()
-        fresh = Critic(self._obs_dim, critic.hidden, critic.layers, self.generator)
+        fresh = Critic(sizes(self.env)[0], critic.hidden, critic.layers, self.generator)
         if critic.initial == "stored" and isinstance(self.config.start, Stored):
             fresh.load_state_dict(load(self.config.start.checkpoint)["critic"])
         return fresh

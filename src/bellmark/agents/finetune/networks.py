@@ -7,12 +7,19 @@ density is that of the unclipped sample; whoever steps the environment clips).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bellmark.nets.mlp import tanh_mlp
 from bellmark.ops import gaussian
+
+if TYPE_CHECKING:
+    from bellmark.agents.finetune.config import PolicyNet
+    from bellmark.envs.api import BatchedEnv
 
 
 class GaussianPolicy(nn.Module):
@@ -74,3 +81,22 @@ class ZeroCritic(nn.Module):
     def loss(self, obs: Tensor, target: Tensor) -> Tensor:
         """Zero."""
         return obs.new_zeros(())
+
+
+def sizes(env: BatchedEnv) -> tuple[int, int]:
+    """Observation and action dimension of one world."""
+    spaces = env.single_observation_space, env.single_action_space
+    obs_dim, action_dim = (int(np.prod(space.shape or ())) for space in spaces)
+    return obs_dim, action_dim
+
+
+def new_policy(net: PolicyNet, env: BatchedEnv, log_std: float, generator: torch.Generator) -> GaussianPolicy:
+    """A fresh policy for an environment's sizes."""
+    return GaussianPolicy(*sizes(env), net.hidden, net.layers, log_std, generator)
+
+
+def stored_policy(net: PolicyNet, env: BatchedEnv, weights: Mapping[str, Any]) -> GaussianPolicy:
+    """A policy with stored parameters. Draws from no run's random stream, so that loading late changes nothing."""
+    policy = new_policy(net, env, 0.0, torch.Generator())
+    policy.load_state_dict(weights)
+    return policy

@@ -1,0 +1,77 @@
+"""`bellmark evaluate`: a stored policy on fixed start states, with intervals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bellmark.cli.threads import threads_option
+
+if TYPE_CHECKING:
+    from bellmark.train.evaluate import Episodes
+
+
+@click.command()
+@click.argument("policy")
+@click.option("--episodes", type=click.IntRange(min=1), default=128, show_default=True, help="Start states.")
+@click.option("--seed", type=click.IntRange(min=0), default=90_001, show_default=True, help="Seed of the start states.")
+@click.option("--video", type=click.Path(path_type=Path), help="Film the first deterministic episode into this file.")
+@click.option("--json", "as_json", is_flag=True, help="One object instead of a table.")
+@threads_option
+def evaluate(policy: str, episodes: int, seed: int, video: Path | None, as_json: bool, threads: int) -> None:
+    """Judge a run or a checkpoint on fixed start states.
+
+    POLICY is a run folder (its best checkpoint is taken), a checkpoint file or the name of a shipped checkpoint. Every
+    start state is played once, to the first end, deterministically and sampled; the same seed gives every policy the
+    same start states. The default seed is that of evaluations during training: for a number that selected nothing, give
+    another.
+
+    \b
+    Examples:
+      bellmark evaluate pickcube_weak
+      bellmark evaluate runs/single/ppo-s1-3fa2c1 --episodes 1000 --seed 7
+      bellmark evaluate pickcube_optimal --video optimal.mp4
+    """
+    from bellmark.train.judge import Judge
+
+    judge = Judge(policy)
+    judged = judge.judge(episodes, seed, threads)
+    rows = {"deterministic": _summary(judged.deterministic), "sampled": _summary(judged.sampled)}
+    filmed = str(judge.film(video, seed)) if video else None
+    if as_json:
+        facts = {"policy": policy, "step": judged.step, "episodes": episodes, "seed": seed, "video": filmed}
+        click.echo(json.dumps({**facts, **rows}, indent=2))
+        return
+    _print(rows, f"{policy}, trained for {judged.step:,} real steps; {episodes} episodes, seed {seed}")
+    if filmed:
+        click.echo(f"video: {filmed}")
+
+
+def _summary(episodes: Episodes) -> dict[str, Any]:
+    """Means of one mode; success with its 95% Wilson interval."""
+    from bellmark.stats.intervals import wilson
+
+    successes, count = int(episodes.success.sum()), len(episodes.success)
+    low, high = wilson(successes, count)
+    return {
+        "success": successes / count,
+        "success_low": low,
+        "success_high": high,
+        "return": float(episodes.returns.mean()),
+        "length": float(episodes.length.mean()),
+    }
+
+
+def _print(rows: dict[str, dict[str, Any]], title: str) -> None:
+    from rich.table import Table
+
+    from bellmark.cli.screen import console
+
+    table = Table("mode", "success", "95% interval", "return", "length", title=title, title_justify="left")
+    for mode, row in rows.items():
+        interval = f"{row['success_low']:.1%} to {row['success_high']:.1%}"
+        table.add_row(mode, f"{row['success']:.1%}", interval, f"{row['return']:.3f}", f"{row['length']:.1f}")
+    console().print(table)

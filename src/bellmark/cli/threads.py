@@ -1,0 +1,15 @@
+"""The `--threads` option of every command that computes."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=lambda: int(os.environ.get("BELLMARK_THREADS", "1")),
+    show_default="$BELLMARK_THREADS, else 1",
+    help="Threads for simulation and tensors. More than the idle cores makes everything slower.",
+)

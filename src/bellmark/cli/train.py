@@ -1,0 +1,133 @@
+"""`bellmark train`: one run from a recipe, in the foreground."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bellmark.cli.complete import Override, RecipeName
+from bellmark.cli.threads import threads_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bellmark.agents.api import Metrics
+    from bellmark.cli.families import Resolved
+    from bellmark.records import Run
+    from bellmark.train.run import Show
+
+
+@click.command()
+@click.argument("recipe", type=RecipeName())
+@click.argument("overrides", nargs=-1, type=Override())
+@click.option(
+    "--runs",
+    "root",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where runs are kept.",
+)
+@click.option("--video", is_flag=True, help="Film one episode of the final policy into the run's videos/ folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the final metrics as one JSON object.")
+@threads_option
+def train(recipe: str, overrides: tuple[str, ...], root: Path, video: bool, as_json: bool, threads: int) -> int:
+    """Train one agent from a recipe.
+
+    OVERRIDES set knobs, such as update=awr update.beta=0.5 (see `bellmark knobs RECIPE`). The run's folder is named
+    after what differs from the recipe; calling the same command again continues it, or says that it is done. Ctrl-C
+    saves a checkpoint first.
+
+    \b
+    Examples:
+      bellmark train gae_ppo_finetune
+      bellmark train awr_rerollout advantage.n_q=4 advantage.n_v=4 seed=2
+      bellmark train ppo steps=1e6 --video --threads 2
+    """
+    from bellmark.cli.families import resolve
+    from bellmark.cli.screen import console
+    from bellmark.records import Run
+    from bellmark.train.run import REQUEUE, execute
+
+    folder = _folder(resolve(recipe, overrides), root)
+    screen = console(stderr=as_json)
+    with _progress(screen, folder.name) as show:
+        code = execute(folder, threads=threads, show=show)
+    run = Run(folder)
+    if code == REQUEUE:
+        screen.print(f"Saved at step {run.status.step:,} of {run.status.total:,}; the same command goes on.")
+        return code
+    if video:
+        from bellmark.train.judge import Judge
+
+        step = run.status.step
+        screen.print(f"video: {Judge(str(folder)).film(folder / 'videos' / f'step_{step:09d}.mp4', seed=0)}")
+    _summary(run, as_json)
+    return code
+
+
+def _folder(resolved: Resolved, root: Path) -> Path:
+    """The run's folder, made unless the same run is there already."""
+    from bellmark.records import RunMeta, collect_provenance, create_run, now_utc
+    from bellmark.sweeps.names import run_name
+
+    tree = resolved.tree
+    name = run_name(resolved.recipe, resolved.overrides, tree["seed"], resolved.fingerprint)
+    folder = root / "single" / name
+    if (folder / "run.json").is_file():
+        return folder
+    origin = collect_provenance()
+    meta = RunMeta(
+        name=name,
+        family=resolved.family,
+        recipe=resolved.recipe,
+        overrides=list(resolved.overrides),
+        config=tree,
+        fingerprint=resolved.fingerprint,
+        model_fingerprint=resolved.model_fingerprint,
+        task=tree["task"]["kind"],
+        seed=tree["seed"],
+        steps=tree["steps"],
+        parent_checkpoint=tree["start"].get("checkpoint"),
+        commit=origin.commit,
+        dirty=origin.dirty,
+        host=origin.host,
+        versions=origin.versions,
+        created=now_utc(),
+        command=origin.command,
+    )
+    return create_run(folder, meta, origin.dirty_diff)
+
+
+@contextmanager
+def _progress(screen: Console, name: str) -> Iterator[Show]:
+    """A bar with speed, time left and the newest headline metrics."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[news]}"), console=screen) as bar:
+        task = bar.add_task(name, news="")
+        news: dict[str, float] = {}
+
+        def show(step: int, total: int, metrics: Metrics) -> None:
+            news.update({k: metrics[k] for k in ("eval/success", "train/success", "eval/return") if k in metrics})
+            bar.update(task, completed=step, total=total, news="  ".join(f"{k} {v:.3f}" for k, v in news.items()))
+
+        yield show
+
+
+def _summary(run: Run, as_json: bool) -> None:
+    """The final evaluation, and where everything lies."""
+    curves = {name: run.curve(name) for name in run.metric_names() if name.startswith(("eval/", "steps/"))}
+    final = {name: float(curve.value[-1]) for name, curve in curves.items()}
+    if as_json:
+        click.echo(json.dumps({"run": str(run.path), "state": run.status.state, **final}, indent=2))
+        return
+    for name, value in final.items():
+        click.echo(f"{name:24s} {value:,.4g}")
+    click.echo(f"run: {run.path}")

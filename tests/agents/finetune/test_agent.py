@@ -1,0 +1,255 @@
+"""The agent whole: gradient routing, options, knobs, determinism, resuming, probes."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any, get_args
+
+import pytest
+import torch
+from finetune_small import agent, config, stored
+
+from bellmark.agents.finetune.config import Finetune
+from bellmark.agents.finetune.networks import Critic
+from bellmark.config import branches, kind_of, knobs
+from bellmark.errors import UserError
+
+ADVANTAGES = {"gae": (), "branch": ("advantage.n_q=2", "advantage.n_v=2")}
+QUICK = ("task=probe", "task.name=policy-from-obs")
+
+
+def choices() -> dict[str, list[str]]:
+    """Every option of the configuration and what it may be, from the types."""
+    return {k.path: list(k.options) for k in knobs(Finetune) if k.options}
+
+
+def test_every_option_is_in_the_matrix():
+    assert set(choices()) == {
+        "task", "start", "critic", "advantage", "advantage.continuation", "advantage.noise", "update",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("start", "critic", "advantage", "continuation", "noise", "update"),
+    [
+        combination
+        for combination in itertools.product(
+            *(choices()[k] for k in ("start", "critic", "advantage", "advantage.continuation", "advantage.noise", "update"))
+        )
+        if not (combination[2] == "gae" and (combination[3:5] != ("current", "common")))
+    ],
+)
+def test_option_matrix(start, critic, advantage, continuation, noise, update):
+    overrides = [*QUICK, f"start={start}", f"critic={critic}", f"advantage={advantage}", f"update={update}"]
+    if advantage == "branch":
+        overrides += [*ADVANTAGES["branch"], f"advantage.continuation={continuation}", f"advantage.noise={noise}"]
+    if (critic, advantage) == ("none", "gae"):
+        with pytest.raises(UserError, match="needs a value network"):
+            config(*overrides)
+        return
+    learner = agent(*overrides)
+    before = copy.deepcopy(learner.policy.state_dict())
+    for _ in range(2):
+        metrics = learner.iterate()
+    assert all(isinstance(v, float) for v in metrics.values())
+    assert metrics["steps/real"] == 48
+    assert (metrics["steps/branch"] > 0) == (advantage == "branch")
+    assert any(not torch.equal(before[k], v) for k, v in learner.policy.state_dict().items())
+
+
+def gradients(learner: Any, term: str) -> dict[str, bool]:
+    """Which parts receive gradient from one loss term."""
+    losses: dict[str, torch.Tensor] = {}
+    obs = torch.randn(16, 1, generator=torch.Generator().manual_seed(0))
+    action = torch.randn(16, 1, generator=torch.Generator().manual_seed(1))
+    signal = torch.randn(16, generator=torch.Generator().manual_seed(2)).abs()
+    log_prob = learner.policy.log_prob(obs, action)
+    losses["policy"] = learner.config.update.loss(log_prob, log_prob - log_prob.detach(), signal)
+    losses["value"] = learner.critic.loss(obs, signal)
+    losses["entropy"] = -learner.policy.entropy()
+    learner.optimizer.zero_grad()
+    losses[term].backward()
+    parts = {"mean": learner.policy.mean, "critic": learner.critic}
+    got = {k: any(p.grad is not None and bool(p.grad.any()) for p in m.parameters()) for k, m in parts.items()}
+    spread = learner.policy.log_std.grad
+    return {**got, "log_std": spread is not None and bool(spread.any())}
+
+
+@pytest.mark.parametrize("update", ["ppo", "awr"])
+@pytest.mark.parametrize(
+    ("term", "reaches"),
+    [("policy", {"mean", "log_std"}), ("value", {"critic"}), ("entropy", {"log_std"})],
+)
+def test_gradient_routing(update, term, reaches):
+    received = gradients(agent(*QUICK, f"update={update}"), term)
+    assert {part for part, got in received.items() if got} == reaches
+
+
+def test_estimates_carry_no_gradient():
+    learner = agent(*QUICK)
+    seen = {}
+    original = learner._update
+
+    def spy(rollout, estimate):
+        seen.update(advantage=estimate.advantage, target=estimate.value_target, log_prob=rollout.log_prob_TN)
+        return original(rollout, estimate)
+
+    learner._update = spy
+    learner.iterate()
+    assert not any(t.requires_grad for t in seen.values())
+
+
+# Knobs that change nothing that a policy learns: each with its reason.
+INERT = {
+    "steps": "how long, not how",
+    "evaluation.every": "when a policy is judged",
+    "evaluation.episodes": "how a policy is judged",
+    "evaluation.seed": "how a policy is judged",
+    "checkpoints.seconds": "what is kept on disk",
+    "checkpoints.every": "what is kept on disk",
+    "advantage.worlds": "memory only; float32 batches of other sizes may differ in the last bit",
+    "task.horizon": "tested with the environment",
+    "start.checkpoint": "a name, loaded by the caller",
+    "advantage.continuation.checkpoint": "a name, loaded by the caller",
+}
+
+CHANGED: dict[str, Any] = {
+    "task.name": "constant", "task.reward": "dense", "seed": 9, "start.log_std": -1.0, "start.max_log_std": -1.0,
+    "policy.hidden": 24, "policy.layers": 1, "critic.hidden": 24, "critic.layers": 1, "critic.initial": "stored",
+    "collect.envs": 5, "collect.steps": 7, "gamma": 0.5, "advantage.lambda_": 0.3, "advantage.bootstrap": "never",
+    "advantage.n_q": 3, "advantage.n_v": 3, "advantage.horizon": "fresh", "advantage.tolerance": 0.5,
+    "advantage.share": 0.5, "update.epochs": 3, "update.minibatches": 3, "update.clip": 0.01,
+    "update.target_kl": 1e-6, "update.normalise": "off", "update.value_coef": 0.1, "update.entropy_coef": 0.1,
+    "update.beta": 0.3, "update.max_weight": 1.1, "optimizer.lr": 1e-2, "optimizer.eps": 1e-1,
+    "optimizer.max_grad_norm": 0.01,
+}  # fmt: skip
+
+
+def test_every_knob_is_accounted_for():
+    numbers = {k.path for k in knobs(Finetune) if not k.options}
+    assert numbers == set(INERT) | set(CHANGED)
+    assert not set(INERT) & set(CHANGED)
+
+
+def trace(*overrides: str) -> tuple[list[float], list[torch.Tensor]]:
+    """What two iterations do to metrics and parameters."""
+    learner = agent(*overrides)
+    metrics = [learner.iterate(), learner.iterate()]
+    numbers = [v for m in metrics for k, v in m.items() if not k.startswith("time/")]
+    return numbers, [p.detach().clone() for p in (*learner.policy.parameters(), *learner.critic.parameters())]
+
+
+def same(a: tuple[list[float], list[torch.Tensor]], b: tuple[list[float], list[torch.Tensor]]) -> bool:
+    """Whether two traces agree bit for bit."""
+    return a[0] == b[0] and len(a[1]) == len(b[1]) and all(torch.equal(x, y) for x, y in zip(a[1], b[1], strict=True))
+
+
+@pytest.mark.parametrize(
+    "knob", [k for k in knobs(Finetune) if k.path in CHANGED], ids=lambda k: f"{k.choice or 'root'}:{k.path}"
+)
+def test_no_dead_knobs(knob):
+    base = list(QUICK)
+    if knob.path == "task.reward":
+        base = []
+    elif knob.path in ("advantage.bootstrap", "advantage.horizon", "advantage.tolerance"):
+        base = ["task=probe", "task.name=time-limit"]  # where the end of an episode is a time limit
+    if knob.choice.startswith(("advantage", "update", "start")):
+        base.append(knob.choice)
+    if "advantage=branch" in base:
+        base += ADVANTAGES["branch"]
+    if knob.path == "critic.initial":
+        base.append("start=stored")
+    assert not same(trace(*base), trace(*base, f"{knob.path}={CHANGED[knob.path]}"))
+
+
+@pytest.mark.parametrize("advantage", ["gae", "branch"])
+def test_same_seed_same_run_and_resuming_changes_nothing(advantage):
+    overrides = ["task.reward=dense", f"advantage={advantage}", *ADVANTAGES[advantage]]
+    whole, first = agent(*overrides), agent(*overrides)
+    expected = [whole.iterate() for _ in range(4)]
+    got = [first.iterate() for _ in range(2)]
+    saved = first.state_dict()
+    second = agent(*overrides)
+    second.load_state_dict(saved)
+    got += [second.iterate() for _ in range(2)]
+    for a, b in zip(expected, got, strict=True):
+        assert {k: v for k, v in a.items() if "time/" not in k} == {k: v for k, v in b.items() if "time/" not in k}
+    for a, b in zip(whole.policy.parameters(), second.policy.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_stored_start_loads_policy_and_critic_and_caps_the_spread():
+    donor = agent(*QUICK, "seed=5")
+    assert isinstance(donor.critic, Critic)
+    weights = stored(donor.policy, donor.critic)
+    learner = agent(*QUICK, "start=stored", "start.max_log_std=-1.5", "critic.initial=stored", weights=weights)
+    assert torch.equal(learner.policy.mean[0].weight, donor.policy.mean[0].weight)
+    assert torch.equal(learner.critic.value[0].weight, donor.critic.value[0].weight)
+    assert (learner.policy.log_std == -1.5).all()
+    fresh = agent(*QUICK, "start=stored", weights=weights)
+    assert not torch.equal(fresh.critic.value[0].weight, donor.critic.value[0].weight)
+    assert torch.equal(fresh.policy.log_std, donor.policy.log_std)
+
+
+def test_kl_limit_ends_the_update():
+    metrics = agent(*QUICK, "update.target_kl=1e-9", "update.epochs=50").iterate()
+    assert metrics["update/gradient_steps"] < 5
+
+
+SOLVE = (
+    "task=probe", "collect.envs=32", "collect.steps=8", "steps=256", "optimizer.lr=1e-2", "gamma=0.5", "seed=3",
+    "update.epochs=8", "update.minibatches=4", "update.target_kl=10",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["constant", "from-obs", "discount", "terminal", "time-limit"])
+def test_value_probes_are_solved(name):
+    from bellmark.envs.probe import PROBES
+
+    # lambda 0 so that values come from bootstrapping alone; the truth is the probe's own.
+    learner = agent(*SOLVE, f"task.name={name}", "advantage.lambda_=0")
+    for _ in range(40):
+        learner.iterate()
+    xs = torch.tensor(sorted({*PROBES[name].starts, *([1.0] if name == "discount" else [])}))
+    expected = torch.as_tensor(PROBES[name].value(xs.numpy(), 0.5), dtype=torch.float32)
+    torch.testing.assert_close(learner.critic(xs[:, None]).detach(), expected, atol=0.08, rtol=0.0)
+
+
+@pytest.mark.parametrize("name", ["policy", "policy-from-obs"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        ("advantage=gae", "update=ppo"),
+        ("advantage=gae", "update=awr", "update.beta=0.5"),
+        ("advantage=branch", "update=ppo", "advantage.n_q=2", "advantage.n_v=2"),
+        ("advantage=branch", "update=awr", "update.beta=0.5", "critic=none", "advantage.n_q=2", "advantage.n_v=2"),
+    ],
+    ids=lambda m: "-".join(x.split("=")[1] for x in m[:2]),
+)
+def test_policy_probes_are_solved(name, method):
+    from bellmark.envs.probe import PROBES
+
+    solve = [o for o in SOLVE if not o.startswith("update.target_kl")]
+    continuation = ["advantage.continuation=current"] if "advantage=branch" in method else []
+    learner = agent(*solve, *method, *continuation, f"task.name={name}", "update.target_kl=10")
+    for _ in range(40):
+        learner.iterate()
+    best = PROBES[name].best
+    assert best is not None
+    xs = torch.tensor(PROBES[name].starts)
+    with torch.no_grad():
+        mean = learner.policy.mean(xs[:, None]).squeeze(-1)
+    torch.testing.assert_close(mean, torch.as_tensor(best(xs.numpy()), dtype=torch.float32), atol=0.12, rtol=0.0)
+
+
+def test_impossible_budgets_are_refused():
+    with pytest.raises(UserError, match="less than one iteration"):
+        config("steps=10")
+    with pytest.raises(UserError, match=r"critic.initial=stored needs start=stored"):
+        config("critic.initial=stored")
+
+
+def test_the_types_name_every_choice():
+    field = Finetune.model_fields["update"]
+    assert [kind_of(t) for t in branches(field)] == [t.model_fields["kind"].default for t in get_args(field.annotation)]
