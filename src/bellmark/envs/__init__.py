@@ -1,0 +1,1 @@
+"""Environments: one protocol (`api`), and the suites that implement it."""
