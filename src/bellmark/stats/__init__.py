@@ -1,0 +1,8 @@
+"""The ledger's statistics: curves to summaries, honest intervals, tests of difference, and the verdict rule."""
+
+from __future__ import annotations
+
+from bellmark.stats.claim import Arm, Claim, SeedResult
+from bellmark.stats.verdict import BySummary, FailedShare, Verdict, WorstCase, judge
+
+__all__ = ["Arm", "BySummary", "Claim", "FailedShare", "SeedResult", "Verdict", "WorstCase", "judge"]
