@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from bellmark import yaml12
 from bellmark.errors import UserError, unknown
 from bellmark.sweeps.names import cell_name, value_text
-from bellmark.sweeps.overrides import number
 from bellmark.sweeps.schema import Settings, Sweep, is_file, load_sweep
 
 DEEPEST = 8  # sweep files that refer to one another: more is a circle
@@ -52,8 +52,10 @@ def outline(sweep: Sweep, prune: Prune, depth: int = 0) -> Outline:
             f"sweep {sweep.name}: base and baseline lead through more than {DEEPEST} sweep files: a circle?"
         )
     recipe, inherited, tasks = _base(sweep, prune, depth)
-    fixed = {**inherited, **{k: number(v) for k, v in sweep.set.items()}}
+    fixed = {**inherited, **sweep.set}
     swept = [prune(Variant("", recipe, {**fixed, **cell}, cell)) for cell in _grid_cells(sweep)]
+    if (sweep.grid or sweep.zip) and not swept:
+        raise UserError(f"sweep {sweep.name}: exclude leaves no cell of grid and zip")
     named = {arm: replace(v, arm=arm) for v in swept for arm in [cell_name(v.swept) or _stem(recipe)]}
     variants = [*named.values(), *(prune(v) for v in _list_cells(sweep, recipe, fixed))]
     names = [v.arm for v in variants]
@@ -87,24 +89,22 @@ def _grid_cells(sweep: Sweep) -> Iterator[dict[str, Any]]:
     rows = [dict(zip(sweep.zip, row, strict=True)) for row in zip(*sweep.zip.values(), strict=True)] or [{}]
     for values in product(*sweep.grid.values()):
         for row in rows:
-            cell = {key: number(value) for key, value in {**dict(zip(sweep.grid, values, strict=True)), **row}.items()}
+            cell = {**dict(zip(sweep.grid, values, strict=True)), **row}
             if not any(_matches(cell, entry) for entry in sweep.exclude):
                 yield cell
 
 
 def _matches(cell: Mapping[str, Any], entry: Settings) -> bool:
-    return bool(entry) and all(key in cell and cell[key] == number(value) for key, value in entry.items())
+    return bool(entry) and all(key in cell and cell[key] == value for key, value in entry.items())
 
 
 def _list_cells(sweep: Sweep, recipe: str, fixed: Mapping[str, Any]) -> Iterator[Variant]:
     for cell in sweep.list:
-        own = {key: number(value) for key, value in cell.set.items()}
-        arm = cell.name or ",".join(filter(None, (_stem(cell.recipe), cell_name(own))))
+        arm = cell.name or ",".join(filter(None, (_stem(cell.recipe), cell_name(cell.set))))
         if cell.recipe:
-            shared = {key: number(value) for key, value in sweep.set.items()}
-            yield Variant(arm, cell.recipe, {**shared, **own}, own, whole=True)
+            yield Variant(arm, cell.recipe, {**sweep.set, **cell.set}, cell.set, whole=True)
         else:
-            yield Variant(arm, recipe, {**fixed, **own}, own)
+            yield Variant(arm, recipe, {**fixed, **cell.set}, cell.set)
 
 
 def _baseline(sweep: Sweep, variants: list[Variant], base: Variant, prune: Prune, depth: int) -> Variant:
@@ -156,7 +156,7 @@ def _is_sweep(file: str) -> bool:
     if not path.is_file():
         return False
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml12.load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         return False
     return isinstance(content, dict) and ("base" in content or "question" in content)

@@ -23,10 +23,10 @@ from types import FrameType
 
 from bellmark.errors import UserError
 from bellmark.records import Provenance, RunMeta, collect_provenance, create_run, now_utc, read_status
-from bellmark.sweeps.plan import Plan, PlannedRun
 from bellmark.sweeps.progress import Board, Line, Silent, View
 from bellmark.sweeps.seats import Seat
 from bellmark.sweeps.warden import TOKEN, Warden
+from bellmark.sweeps.work import ENDED, Plan, PlannedRun
 
 DONE, FAILED, BAD_INPUT, REQUEUE = 0, 1, 2, 75
 RUN_CELL = (sys.executable, "-m", "bellmark.cli", "run-cell")
@@ -136,7 +136,7 @@ class _Launch:
         self.free = list(reversed(self.seats))
         self.origin = collect_provenance()
         self.began = self.shown = time.monotonic()
-        self.failed.update({x.run.name: x.reason or "failed earlier" for x in self.lines if x.state == "failed"})
+        self.failed.update({x.run.name: x.reason or f"{x.state} earlier" for x in self.lines if x.state in ENDED})
         try:
             while self.queue or self.workers:
                 self._heed_stop()
@@ -285,7 +285,7 @@ def _meta(plan: Plan, run: PlannedRun, seat: Seat, origin: Provenance) -> RunMet
         parent_checkpoint=start.get("checkpoint") if isinstance(start, dict) else None,
         sweep=plan.sweep.name,
         arm=run.arm,
-        cell=dict(cell.swept),
+        cell=cell.place,
         commit=origin.commit,
         dirty=origin.dirty,
         host=origin.host,

@@ -46,14 +46,6 @@ class Resolved(Protocol):
 Resolve = Callable[[str, Sequence[str]], Resolved]  # (recipe, overrides) -> Resolved, or UserError
 
 
-def number(value: Any) -> Any:
-    """Text that people mean as a number (`1e-3`, which YAML reads as text) as that number; all else unchanged."""
-    if isinstance(value, str):
-        read = parse_value(value)
-        return read if isinstance(read, int | float) and not isinstance(read, bool) else value
-    return value
-
-
 def as_text(key: str, value: Any) -> str:
     """`key=value` that is read back as exactly this value."""
     if isinstance(value, str):
@@ -73,8 +65,6 @@ def in_order(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def without_dead(base: Resolved, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Split settings on a resolved base into those that can take effect and those of an option not chosen.
 
-    A choice that the base has made already is dropped: made again, it would reset the knobs that the base set with it.
-
     Returns:
         The live settings, and for each dead key the choice it would need (`update=awr`). A key that is no knob at
         all stays among the live ones: resolving it gives the error that names the nearest right one.
@@ -87,10 +77,9 @@ def without_dead(base: Resolved, settings: Mapping[str, Any]) -> tuple[dict[str,
     dead: dict[str, str] = {}
     for key, value in in_order(settings):
         if key in kinds and isinstance(value, str):
-            if value == kinds[key]:
-                continue
+            if value != kinds[key]:
+                kinds.update({k.path: k.default for k in every if k.options and k.choice == f"{key}={value}"})
             kinds[key] = value
-            kinds.update({k.path: k.default for k in every if k.options and k.choice == f"{key}={value}"})
         needed = _unmet(key, kinds, places)
         if needed:
             dead[key] = needed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,93 +12,13 @@ from bellmark.config import diff
 from bellmark.errors import UserError
 from bellmark.records.index import Index, Row
 from bellmark.sweeps.cells import Variant, outline
+from bellmark.sweeps.cost import Speeds
 from bellmark.sweeps.names import run_name, value_text
 from bellmark.sweeps.overrides import Resolve, Resolved, as_text, in_order, without_dead
 from bellmark.sweeps.schema import Settings, Sweep
+from bellmark.sweeps.work import Cell, Plan, PlannedRun, some
 
-OPEN = ("new", "pending", "preempted", "lost", "stopped")  # states that a launch carries on with
 PER_RUN = ("seed", "task")  # keys that differ between the runs of a cell by design
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One arm of the sweep."""
-
-    arm: str
-    recipe: str
-    overrides: tuple[str, ...]  # on the recipe, without task and seed
-    is_baseline: bool
-    listed: bool  # written in the sweep file; False for a baseline that is no cell of it
-    swept: dict[str, Any]
-    differs: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # dotted key -> (baseline, here)
-    undeclared: tuple[str, ...] = ()  # keys of `differs` that are neither swept nor under `set`
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run: a cell on a task with a seed."""
-
-    name: str
-    dir: Path  # where it is, or will be
-    arm: str
-    task: str
-    seed: int
-    overrides: tuple[str, ...]
-    resolved: Resolved
-    exists: bool
-    state: str  # "new", or the state of the run that exists
-    step: int = 0
-    sweep: str = ""  # the sweep whose folder holds it, when it exists
-
-    @property
-    def fingerprint(self) -> str:
-        """Equal fingerprints are the same work."""
-        return self.resolved.fingerprint
-
-    @property
-    def steps(self) -> int:
-        """Length asked for, in real environment steps."""
-        return int(self.resolved.tree.get("steps", 0))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All runs of a sweep, each exactly once."""
-
-    sweep: Sweep
-    cells: tuple[Cell, ...]  # the baseline first when it is no cell of the file
-    runs: tuple[PlannedRun, ...]
-    warnings: tuple[str, ...]
-    home: Path  # the folder of the sweep's own runs
-
-    @property
-    def baseline(self) -> Cell:
-        """The cell the others are compared with."""
-        return next(cell for cell in self.cells if cell.is_baseline)
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Task names in order."""
-        return tuple(dict.fromkeys(run.task for run in self.runs))
-
-    def of(self, cell: Cell) -> tuple[PlannedRun, ...]:
-        """The runs of one cell."""
-        return tuple(run for run in self.runs if run.arm == cell.arm)
-
-    def to_run(self, *, retry_failed: bool = False) -> tuple[PlannedRun, ...]:
-        """What is missing; failed runs are results and count as missing only when asked."""
-        states = (*OPEN, "failed") if retry_failed else OPEN
-        return tuple(run for run in self.runs if run.state in states)
-
-    def count(self) -> str:
-        """`2 configs x 3 seeds x 1 task = 6 runs`, and what the baseline adds when it is no cell of the sweep."""
-        listed = [cell for cell in self.cells if cell.listed]
-        seeds, tasks = len(self.sweep.seeds), len(self.tasks)
-        factors = f"{_some(len(listed), 'config')} x {_some(seeds, 'seed')} x {_some(tasks, 'task')}"
-        extra = len(self.runs) - len(listed) * seeds * tasks
-        return f"{factors} = {_some(len(listed) * seeds * tasks, 'run')}" + (
-            f", and {_some(extra, 'run')} of the baseline {self.baseline.arm}" if extra else ""
-        )
 
 
 def plan(sweep: Sweep, resolve: Resolve, runs_root: str | Path) -> Plan:
@@ -113,7 +33,8 @@ def plan(sweep: Sweep, resolve: Resolve, runs_root: str | Path) -> Plan:
 class _Planner:
     def __init__(self, sweep: Sweep, resolve: Resolve, root: Path) -> None:
         self._sweep, self._resolve, self._root = sweep, resolve, root
-        self._existing = _by_fingerprint(Index(root).rows()) if root.is_dir() else {}
+        rows = Index(root).rows() if root.is_dir() else []
+        self._existing, self._speeds = _by_fingerprint(rows), Speeds(rows)
         self._warnings: dict[str, None] = {}  # in order, each once
         self._bases: dict[str, Resolved] = {}
         self._dead: Counter[tuple[str, str]] = Counter()
@@ -121,7 +42,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         for (key, choice), times in self._dead.items():
-            self._warn(f"{key} has no effect in {_some(times, 'cell')}, it belongs to {choice}; left out there")
+            self._warn(f"{key} has no effect in {some(times, 'cell')}, it belongs to {choice}; left out there")
         baseline, variants = self._outline.baseline, self._outline.variants
         ordered = variants if baseline in variants else (baseline, *variants)
         runs = {v.arm: self._runs(v) for v in ordered}
@@ -164,18 +85,21 @@ class _Planner:
         row = self._existing.get(resolved.fingerprint)
         seed = int(settings["seed"])
         name = run_name(resolved.recipe, overrides, seed, resolved.fingerprint)
+        step, task = row.status.step if row else 0, task_name(resolved.tree)
+        left = int(resolved.tree.get("steps", 0)) - step
         return PlannedRun(
             name=row.meta.name if row else name,
             dir=row.path if row else self._root / self._sweep.name / name,
             arm=variant.arm,
-            task=task_name(resolved.tree),
+            task=task,
             seed=seed,
             overrides=overrides,
             resolved=resolved,
             exists=row is not None,
             state=row.status.state if row else "new",
-            step=row.status.step if row else 0,
+            step=step,
             sweep=(row.meta.sweep or row.meta.group) if row else "",
+            seconds=self._speeds.seconds(resolved.tree, resolved.recipe, task, left),
         )
 
     def _base(self, variant: Variant) -> Resolved:
@@ -216,6 +140,7 @@ class _Planner:
             listed=variant in self._outline.variants,
             swept=variant.swept,
             differs=differs,
+            whole=variant.whole,
             undeclared=() if variant.whole else tuple(k for k in differs if not _covered(k, declared)),
         )
 
@@ -289,7 +214,3 @@ def _covered(key: str, declared: set[str]) -> bool:
 
 def _shown(value: Any) -> str:
     return "absent" if value is None else value_text(value)
-
-
-def _some(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"

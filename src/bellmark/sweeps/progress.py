@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bellmark.sweeps.plan import PlannedRun
+from bellmark.sweeps.work import PlannedRun
 
 WINDOW = 12  # how many of the latest steps forward a speed is taken over
 LIVE = ("running", "stopping")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from bellmark import yaml12
 from bellmark.config import Config, build, knob, part
 from bellmark.errors import UserError, nearest
 
@@ -31,9 +31,26 @@ class Expect(Config):
     )
     last: int = knob(3, "how many evaluations last_mean averages", ge=1)
     direction: Literal["increase", "decrease"] = knob("increase", "which way the cells should move the metric")
-    minimum_effect: float = knob(0.0, "smallest difference worth having", unit="the metric's", ge=0)
+    minimum_effect: float = knob(
+        0.0, "smallest difference worth having", unit="the metric's, divided by the task's scale", ge=0
+    )
     alpha: float = knob(0.05, "error rate of the verdict over all arms and looks", gt=0, lt=0.5)
-    looks: int = knob(1, "how often the results will be judged in all, interim looks included", ge=1)
+    looks: tuple[int, ...] = Field(
+        default=(),
+        description="seed counts at which the sweep is judged, such as [3, 5, 10]; default: once, at the end",
+    )
+    scales: dict[str, float] = Field(
+        default_factory=dict, description="task -> number that its differences are divided by, to make tasks comparable"
+    )
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        if any(n < 2 for n in self.looks) or sorted(set(self.looks)) != list(self.looks):
+            raise ValueError(f"expect.looks={list(self.looks)}: must be growing seed counts from 2, such as [3, 5]")
+        for task, scale in self.scales.items():
+            if scale <= 0:
+                raise ValueError(f"expect.scales.{task}={scale:g}: must be above 0")
+        return self
 
 
 class Resources(Config):
@@ -189,26 +206,6 @@ def parse_seeds(value: Any) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key that stands twice is an error and a date stays text."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """As the parent class, after a look for repeated keys."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key_node.value!r} stands twice", key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
 def load_sweep(path: str | Path) -> Sweep:
     """The sweep in a YAML file; recipe and sweep files it names are taken relative to it.
 
@@ -257,7 +254,7 @@ def _read(path: Path) -> dict[str, Any]:
         close = nearest(str(path), known, most=1)
         raise UserError(f"sweep file {str(path)!r} does not exist" + (f"; did you mean {close[0]}?" if close else ""))
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        content = yaml12.load(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"sweep {path}{line}: not valid YAML: {error.problem}") from None

@@ -1,4 +1,4 @@
-"""Seats of a machine: how many runs go on at once, on which GPU and CPUs each, and the environment to keep them there."""
+"""Seats of a machine: how many runs go on at once, on which GPU and CPUs each, and what keeps them there."""
 
 from __future__ import annotations
 

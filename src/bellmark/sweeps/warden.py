@@ -1,8 +1,8 @@
 """The warden: a small process that outlives its launcher by moments, to make sure that no worker outlives it for long.
 
 It waits on a pipe whose other end only the launcher holds. When the pipe closes without a farewell, however the
-launcher died, every process that carries the launch's token in its environment is asked to save itself, and killed after
-the grace time. The token is inherited, so that children of workers are found too, whatever group they are in.
+launcher died, every process that carries the launch's token in its environment is asked to save itself, and killed
+after the grace time. The token is inherited, so that children of workers are found too, whatever group they are in.
 
 Run as a script: `python -P warden.py TOKEN GRACE_SECONDS`, with the pipe as standard input.
 """
