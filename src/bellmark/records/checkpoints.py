@@ -87,13 +87,13 @@ class CheckpointStore:
         Args:
             step: real environment steps so far.
             data: the serialised state.
-            metric: the declared metric at this step; None or NaN never counts as best.
+            metric: the declared metric at this step; None, or one that is not finite, never counts as best.
             keep_every: checkpoints whose step is a multiple of this stay for good.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for stale in leftovers(self.folder):
             stale.unlink(missing_ok=True)
-        value = None if metric is None or math.isnan(metric) else float(metric)
+        value = None if metric is None or not math.isfinite(metric) else float(metric)
         order = 1 + max((c.facts.order for c in self.all()), default=0)
         name = f"step_{step:09d}.pt"
         facts = Facts(

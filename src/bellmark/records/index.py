@@ -132,6 +132,7 @@ class Index:
 @contextmanager
 def _opened(file: str) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None)) as db:
+        db.execute("PRAGMA synchronous = OFF")  # a cache: what a power cut breaks is built anew
         db.execute("BEGIN IMMEDIATE")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version != VERSION:
