@@ -1,0 +1,169 @@
+"""What logging costs: 20 scalars a step, ours against the standard library's json and a SQLite commit, in one run.
+
+    python benchmarks/logging_cost.py            # prints the table, writes benchmarks/results/logging_cost.json
+
+Each writer logs the same rows to a file of its own on the same disk; the writers take turns in short blocks, so that a
+neighbour's load falls on all of them alike. The goal is a median of 10 us or less for ours; 3 to 5 us are the floor
+that a system call and the formatting of 20 floats leave. The goal is reported, not asserted: a busy machine is no bug.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from bellmark.records import RunMeta, RunWriter, create_run
+
+GOAL_US = 10.0
+SCALARS = 20
+BLOCK = 50  # rows that one writer logs before the next has its turn
+RESULT = Path(__file__).parent / "results" / "logging_cost.json"
+
+Log = Callable[[int, dict[str, float]], None]
+
+
+def rows(count: int) -> list[dict[str, float]]:
+    """Rows of 20 metrics with values of full precision, made beforehand."""
+    values = np.random.default_rng(0).standard_normal((count, SCALARS))
+    return [{f"loss/part_{i}": float(v) for i, v in enumerate(row)} for row in values]
+
+
+@contextmanager
+def stdlib_json(folder: Path) -> Iterator[Log]:
+    """The usual way: `json.dumps`, a text file, a flush per row."""
+    with open(folder / "stdlib.jsonl", "w", encoding="utf-8") as file:
+
+        def log(step: int, metrics: dict[str, float]) -> None:
+            file.write(json.dumps({"step": step, "time": time.time(), **metrics}) + "\n")
+            file.flush()
+
+        yield log
+
+
+@contextmanager
+def sqlite_commit(folder: Path) -> Iterator[Log]:
+    """One row per metric, one commit per step, write-ahead log: the usual set-up of a tracker on SQLite."""
+    db = sqlite3.connect(folder / "metrics.sqlite", isolation_level=None)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("CREATE TABLE metrics (step INTEGER, name TEXT, value REAL)")
+
+    def log(step: int, metrics: dict[str, float]) -> None:
+        db.execute("BEGIN")
+        db.executemany("INSERT INTO metrics VALUES (?, ?, ?)", [(step, k, v) for k, v in metrics.items()])
+        db.execute("COMMIT")
+
+    yield log
+    db.close()
+
+
+def measure(writers: dict[str, Log], count: int) -> dict[str, NDArray[np.float64]]:
+    """Microseconds of every call of every writer; (count,) each."""
+    metrics = rows(count)
+    spent = {name: np.zeros(count) for name in writers}
+    gc.disable()
+    for start in range(0, count, BLOCK):
+        for name, log in writers.items():
+            for step in range(start, min(start + BLOCK, count)):
+                began = time.perf_counter_ns()
+                log(step, metrics[step])
+                spent[name][step] = (time.perf_counter_ns() - began) / 1000
+    gc.enable()
+    return spent
+
+
+def machine() -> dict[str, str | int]:
+    """The processor and the software, without names or paths."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.processor() or "unknown",
+        "cores": os.cpu_count() or 0,
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def commit() -> str | None:
+    """The commit that was measured, with a plus when the source had uncommitted changes."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    source = str(Path(__file__).parent.parent / "src" / "bellmark" / "records")
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", source], check=False).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if dirty else "")
+
+
+def report(spent: dict[str, NDArray[np.float64]], load: float) -> dict[str, object]:
+    """Print the table; return what the result file holds."""
+    print(f"{SCALARS} scalars per row, {len(next(iter(spent.values()))):,} rows, microseconds per row")
+    print(f"{'writer':<16}{'p50':>8}{'p99':>9}{'mean':>9}")
+    for name, us in spent.items():
+        print(f"{name:<16}{np.percentile(us, 50):>8.1f}{np.percentile(us, 99):>9.1f}{us.mean():>9.1f}")
+    ours = float(np.percentile(spent["bellmark"], 50))
+    print(f"goal p50 <= {GOAL_US:.0f} us: {'met' if ours <= GOAL_US else 'MISSED'} (load average {load:.1f})")
+    return {
+        "benchmark": "logging_cost",
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
+        "machine": machine(),
+        "load_average": round(load, 1),
+        "scalars": SCALARS,
+        "rows": len(spent["bellmark"]),
+        "goal_p50_us": GOAL_US,
+        "microseconds": {
+            name: {"p50": round(float(np.percentile(us, 50)), 2), "p99": round(float(np.percentile(us, 99)), 2)}
+            for name, us in spent.items()
+        },
+    }
+
+
+@click.command()
+@click.option("--rows", "count", default=20_000, show_default=True, help="Rows per writer.")
+@click.option("--save/--no-save", default=True, show_default=True, help="Write the result file.")
+def main(count: int, save: bool) -> None:
+    """Measure what a row of 20 scalars costs."""
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        meta = RunMeta(
+            name="bench",
+            family="none",
+            recipe="none",
+            overrides=[],
+            config={},
+            fingerprint="0",
+            model_fingerprint="0",
+            task="none",
+            seed=0,
+            steps=count,
+        )
+        run = create_run(folder / "run", meta)
+        with RunWriter(run) as writer, stdlib_json(folder) as plain, sqlite_commit(folder) as database:
+            writers = {"bellmark": writer.log, "stdlib json": plain, "sqlite commit": database}
+            spent = measure(writers, count)
+            writer.finish("done")
+    result = report(spent, load)
+    if save:
+        RESULT.parent.mkdir(exist_ok=True)
+        RESULT.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
