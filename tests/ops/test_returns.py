@@ -84,7 +84,9 @@ def test_lambda_one_is_monte_carlo_minus_value():
     torch.testing.assert_close(advantage + value, torch.tensor([1.5, 1.0, 2.0]))
 
 
-@pytest.mark.parametrize(("gamma", "tolerance", "steps"), [(0.8, 0.01, 21), (0.8, 0.05, 14), (0.5, 0.5, 2), (0.99, 0.01, 459)])
+@pytest.mark.parametrize(
+    ("gamma", "tolerance", "steps"), [(0.8, 0.01, 21), (0.8, 0.05, 14), (0.5, 0.5, 2), (0.99, 0.01, 459)]
+)
 def test_horizon_within(gamma, tolerance, steps):
     # The least k with gamma^k < tolerance: 0.8^21 = 0.0092 and 0.8^20 = 0.0115; 0.5^1 = 0.5 is not below 0.5.
     assert horizon_within(gamma, tolerance) == steps

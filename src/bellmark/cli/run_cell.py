@@ -15,9 +15,9 @@ from bellmark.cli.threads import threads_option
 def run_cell(folder: Path, threads: int) -> int:
     """Run or continue one planned run (what launchers call).
 
-    FOLDER is a run folder. The run goes on from its last checkpoint. The exit code is 0 when the run is done (also when
-    it already was), 75 when SIGTERM, SIGUSR2 or SIGINT asked it to save itself and leave (call again to go on), 2 on bad
-    input and 1 on a crash.
+    FOLDER is a run folder. The run goes on from its last checkpoint. The exit code is 0 when the run is done (also
+    when it already was), 75 when SIGTERM, SIGUSR2 or SIGINT asked it to save itself and leave (call again to go on), 2
+    on bad input and 1 on a crash.
 
     \b
     Examples:

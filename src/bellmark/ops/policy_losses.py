@@ -18,7 +18,7 @@ def clipped_surrogate(ratio: Float[Tensor, " B"], advantage: Float[Tensor, " B"]
 
 
 def kl_estimate(log_ratio: Float[Tensor, " B"]) -> Float[Tensor, ""]:
-    """Low-variance estimate of KL(old || new) from samples of the old policy: E[(r - 1) - log r] (Schulman 2020, k3)."""
+    """Low-variance estimate of KL(old || new) from the old policy's samples: E[(r - 1) - log r] (Schulman 2020, k3)."""
     return (log_ratio.exp() - 1 - log_ratio).mean()
 
 

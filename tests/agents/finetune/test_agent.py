@@ -30,12 +30,18 @@ def test_every_option_is_in_the_matrix():
     }  # fmt: skip
 
 
+OPTIONS = ("start", "critic", "advantage", "advantage.continuation", "advantage.noise", "update")
+
+
 @pytest.mark.parametrize(
     ("start", "critic", "advantage", "continuation", "noise", "update"),
     [
         combination
         for combination in itertools.product(
-            *(choices()[k] for k in ("start", "critic", "advantage", "advantage.continuation", "advantage.noise", "update"))
+            *(
+                choices()[k]
+                for k in ("start", "critic", "advantage", "advantage.continuation", "advantage.noise", "update")
+            )
         )
         if not (combination[2] == "gae" and (combination[3:5] != ("current", "common")))
     ],

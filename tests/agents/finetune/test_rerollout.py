@@ -8,9 +8,9 @@ import torch
 from finetune_small import agent
 
 from bellmark.agents.finetune.advantages import Common, Independent
+from bellmark.agents.finetune.config import PolicyNet
 from bellmark.agents.finetune.networks import new_policy
 from bellmark.agents.finetune.rerollout import reroll, spread
-from bellmark.agents.finetune.config import PolicyNet
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe
 

@@ -1,8 +1,8 @@
 """The finetune algorithm: collect -> estimate -> update, repeated.
 
-Composed from an advantage source (`advantages.py`) and a policy update (`updates.py`). With GAE and PPO it is ManiSkill's
-and CleanRL's PPO; with `branch` and AWR it is the user's MC16 AWR. One deviation for all: time limits bootstrap and the
-task's own end does not, unless `advantage.bootstrap` says otherwise.
+Composed from an advantage source (`advantages.py`) and a policy update (`updates.py`). With GAE and PPO it is
+ManiSkill's and CleanRL's PPO; with `branch` and AWR it is the user's MC16 AWR. One deviation for all: time limits
+bootstrap and the task's own end does not, unless `advantage.bootstrap` says otherwise.
 
 Axes: T time, N environments, B rows of the batch, O observation, A action.
 """

@@ -1,7 +1,7 @@
 """The actor and critic of the finetune family: separate tanh MLPs, a Gaussian with state-independent spread.
 
-Architecture and initialisation after ManiSkill's PPO baseline: 3 x 256, log_std a free vector, actions not squashed (the
-density is that of the unclipped sample; whoever steps the environment clips).
+Architecture and initialisation after ManiSkill's PPO baseline: 3 x 256, log_std a free vector, actions not squashed
+(the density is that of the unclipped sample; whoever steps the environment clips).
 """
 
 from __future__ import annotations

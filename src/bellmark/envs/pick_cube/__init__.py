@@ -16,7 +16,7 @@ class PickCube(Choice):
     kind: Literal["pick_cube"] = "pick_cube"
     reward: Literal["sparse", "dense"] = knob(
         "sparse",
-        "1 at the successful step and 0 elsewhere, or staged shaping (reach, grasp, place, hold still) scaled to [0, 1]",
+        "1 at the successful step and 0 elsewhere, or stages (reach, grasp, place, hold still) scaled to [0, 1]",
         source="ManiSkill PickCube-v1, compute_dense_reward divided by 5",
     )
     horizon: int = knob(50, "time limit of an episode", unit="control steps", source="ManiSkill PickCube-v1", ge=1)

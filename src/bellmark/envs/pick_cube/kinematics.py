@@ -1,7 +1,8 @@
 """Forward kinematics of a serial arm for a batch of configurations: exact poses at the current joint angles.
 
-MuJoCo's own `xpos` after a step belongs to the start of its last substep (10 ms old here), and a batched rollout returns
-no poses at all; the chain is short enough to multiply out in NumPy, with the constant link transforms read from the model.
+MuJoCo's own `xpos` after a step belongs to the start of its last substep (10 ms old here), and a batched rollout
+returns no poses at all; the chain is short enough to multiply out in NumPy, with the constant link transforms read from
+the model.
 """
 
 from __future__ import annotations

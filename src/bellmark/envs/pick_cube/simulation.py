@@ -1,8 +1,8 @@
 """PickCube's worlds as rows of one array, stepped through `mujoco.rollout` on a pool of threads.
 
-A control step is a pure function of a row: full physics state in, five substeps at 100 Hz with the joint targets held, full
-physics state out, the solver's warm start zero at its beginning. So a row *is* the integration state, and any row can be
-saved, copied a thousand times and continued anywhere, bit for bit, whatever the number of threads or neighbours.
+A control step is a pure function of a row: full physics state in, five substeps at 100 Hz with the joint targets held,
+full physics state out, the solver's warm start zero at its beginning. So a row *is* the integration state, and any row
+can be saved, copied a thousand times and continued anywhere, bit for bit, whatever the threads or neighbours.
 """
 
 from __future__ import annotations

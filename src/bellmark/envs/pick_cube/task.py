@@ -1,7 +1,7 @@
 """The PickCube task as pure functions of the simulated state: observation, success, sparse and dense reward.
 
-After ManiSkill's PickCube-v1 (Tao et al. 2024), with its constants. Two deviations: contact forces are those of the last
-10 ms substep, and only pads, palm, cube and table collide (the arm's links are drawn only).
+After ManiSkill's PickCube-v1 (Tao et al. 2024), with its constants. Two deviations: contact forces are those of the
+last 10 ms substep, and only pads, palm, cube and table collide (the arm's links are drawn only).
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def observe(w: Worlds) -> NDArray[np.float32]:
 def grasped(left_force: Float, right_force: Float, closing: Float) -> Bool:
     """Whether both pads push on the cube against each other.
 
-    Forces (K, 3) in newtons act from each pad on the cube, in world axes; `closing` (K, 3) is the unit direction in which
-    the left pad closes.
+    Forces (K, 3) in newtons act from each pad on the cube, in world axes; `closing` (K, 3) is the unit direction in
+    which the left pad closes.
     """
     return _pushes(left_force, closing) & _pushes(right_force, -closing)
 
