@@ -148,7 +148,7 @@ def _explain(error: click.ClickException) -> str:
     ctx: Any = getattr(error, "ctx", None)
     if isinstance(error, click.exceptions.NoSuchCommand):
         names = ctx.command.list_commands(ctx) if ctx else ()
-        message = str(unknown(f"command of {ctx.command_path!r}" if ctx else "command", error.command_name, names))
+        message = str(unknown(f"{ctx.command_path} command" if ctx else "command", error.command_name, names))
     elif isinstance(error, click.NoSuchOption):
         options = [o for p in ctx.command.get_params(ctx) for o in p.opts if o.startswith("--")] if ctx else []
         close = nearest(error.option_name, options, most=2)
