@@ -1,4 +1,4 @@
-"""Cart-pole: balance, swing-up, each also sparse. 1 actuator, 5 observations. After dm_control's `suite/cartpole.py`."""
+"""Cart-pole: balance, swing-up, each also sparse. 1 actuator, 5 observations. After dm_control's `cartpole.py`."""
 
 from __future__ import annotations
 

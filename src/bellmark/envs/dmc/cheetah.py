@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import mujoco
 import numpy as np
 
@@ -35,5 +37,7 @@ def make(task: str) -> MujocoTask:
 
         return World(begin, observe, lambda: running(sensordata.item(speed_at)))
 
-    model = mjcf.read("cheetah").compile()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*settotalmass", category=UserWarning)  # dm_control's model uses it
+        model = mjcf.read("cheetah").compile()
     return MujocoTask(model, bind, observation_size=17, substeps=1, intervals=mjcf.INTERVALS)

@@ -82,8 +82,7 @@ def _reward(model: mujoco.MjModel, data: mujoco.MjData, speed: float) -> Callabl
     moving = linear(speed, 2 * speed, max(1.0, speed), 0.0)
     touch = data.sensordata[mjcf.sensors(model, "palm_L", "palm_R", "sole_L", "sole_R")[0]]
     velocity = data.sensordata[mjcf.sensors(model, "torso_linvel")[0]]
-    torso, cosines, forward = data.xmat[bodies[0]], [9 * body + mjcf.ZZ for body in bodies], data.xmat[bodies[0], 0::3]
-    xmat = data.xmat
+    xmat, cosines, forward = data.xmat, [9 * body + mjcf.ZZ for body in bodies], data.xmat[bodies[0], 0::3]
 
     def reward() -> float:
         height = standing[0](heights[0].item()) * standing[1](heights[1].item())

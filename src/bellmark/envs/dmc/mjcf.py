@@ -14,21 +14,16 @@ import mujoco
 import numpy as np
 
 from bellmark.envs.engine import Floats
-from bellmark.errors import UserError
 
 INTERVALS = 1000  # control intervals of an episode: every task's time limit divided by its control timestep
 XX, XZ, ZX, ZZ = 0, 2, 6, 8  # places of those entries in a row of `data.xmat`
 
 
 def read(domain: str) -> mujoco.MjSpec:
-    """The editable model of a domain, from the installed package.
-
-    Raises:
-        UserError: dm_control is not installed.
-    """
+    """The editable model of a domain, from the installed package."""
     package = find_spec("dm_control")
-    if package is None or not package.submodule_search_locations:
-        raise UserError("DeepMind Control needs dm_control's models; install them with: pip install 'bellmark[dmc]'")
+    assert package is not None
+    assert package.submodule_search_locations is not None
     return mujoco.MjSpec.from_file(str(Path(package.submodule_search_locations[0]) / "suite" / f"{domain}.xml"))
 
 

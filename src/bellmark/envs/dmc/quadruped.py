@@ -1,8 +1,8 @@
 """Quadruped: walk, run. 12 actuators, 78 observations. After dm_control 1.0.50, `suite/quadruped.py`.
 
-dm_control looks for a start height by raising the body in steps of 1 cm until nothing touches, with two full forwards a
-step (16 ms). Contacts with the ground only vanish with height, so the same rung is found here by bisection over collision
-checks; a test compares the states.
+dm_control looks for a start height by raising the body in steps of 1 cm until nothing touches, with two full forwards
+a step (16 ms). Contacts with the ground only vanish with height, so the same rung is found here by bisection over
+collision checks; a test compares the states.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ def make(task: str) -> MujocoTask:
         return World(_begin(model, data), _observe(model, data), _reward(model, data, speed))
 
     control = mjcf.scaled(model)
-    return MujocoTask(
-        model, bind, observation_size=78, substeps=4, intervals=mjcf.INTERVALS, control=control, camera=2
-    )
+    return MujocoTask(model, bind, observation_size=78, substeps=4, intervals=mjcf.INTERVALS, control=control, camera=2)
 
 
 def _begin(model: mujoco.MjModel, data: mujoco.MjData) -> Callable[[np.random.Generator], None]:

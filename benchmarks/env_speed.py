@@ -1,0 +1,288 @@
+"""Agent steps per second of DeepMind Control tasks: ours, dm_control, Gymnasium's vector modes, EnvPool, and physics.
+
+    python benchmarks/env_speed.py [--task dog-run ...] [--rounds 5] [--seconds 0.3]
+
+One agent step is two simulator steps under one action (action repeat 2). All contenders begin at dm_control's start
+states, get actions drawn alike, begin anew at every turn, and take turns in short windows, so that a neighbour's load
+falls on all of them; the best window counts. "physics" is MuJoCo alone, stepped in C on all cores without observations,
+rewards or actions to wait for: the limit. "elsewhere" is the share of the machine that other processes had in a window.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("MUJOCO_GL", "disabled")  # dm_control would look for a display
+
+import click
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from mujoco.rollout import Rollout
+from numpy.typing import NDArray
+
+from bellmark.envs.dmc import make_dmc
+from bellmark.envs.dmc.catalogue import DIRECT_IDS, direct_task
+from bellmark.envs.engine import MujocoSimulation
+
+RESULT = Path(__file__).parent / "results" / "env_speed.json"
+GOALS = {"dog-run": 1_800, "hopper-hop": 26_000, "quadruped-walk": 10_500, "humanoid-walk": 6_200}  # on two cores
+ENVPOOL = {
+    "dog-run": "DogRun",
+    "hopper-hop": "HopperHop",
+    "quadruped-walk": "QuadrupedWalk",
+    "humanoid-walk": "HumanoidWalk",
+}
+REPEAT = 2
+WORLDS = 16
+GYM_WORLDS = 4
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+Turn = Callable[[int], int]  # run about that many agent steps from the start states; returns how many
+
+
+class Window(NamedTuple):
+    """One turn of one contender."""
+
+    rate: float  # agent steps per second of wall clock
+    cpu_rate: float  # agent steps per second of this process's processor time
+    elsewhere: float  # share of the machine used by other processes
+
+
+class DmControl(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
+    """dm_control's API as a Gymnasium environment, as a user would wrap it."""
+
+    def __init__(self, name: str) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from dm_control import suite
+        domain, task = DIRECT_IDS[name]
+        self.env: Any = suite.load(domain, task.replace("-", "_"), task_kwargs={"random": 0})
+        spec = self.env.action_spec()
+        self._low, self._scale = spec.minimum, (spec.maximum - spec.minimum) / 2
+        size = len(flat(self.env.reset()))
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float64)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, spec.shape, np.float64)
+
+    def reset(self, **_: Any) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        return flat(self.env.reset()), {}
+
+    def step(self, action: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        control, reward = self._low + self._scale * (action + 1), 0.0
+        for _ in range(REPEAT):
+            moment = self.env.step(control)
+            reward += moment.reward
+        return flat(moment), reward, False, bool(moment.last()), {}
+
+
+def flat(moment: Any) -> NDArray[np.float64]:
+    """The observation of a dm_env time step as one vector."""
+    return np.concatenate([np.ravel(value) for value in moment.observation.values()])
+
+
+def actions(count: int, size: int) -> NDArray[np.float64]:
+    """Thirty-two batches of actions, repeated by whoever needs more."""
+    return np.random.default_rng(0).uniform(-1, 1, (32, count, size))
+
+
+@contextmanager
+def ours(name: str, threads: int) -> Iterator[Turn]:
+    """Our batch, observations and rewards handed out at every agent step."""
+    env = make_dmc(name, WORLDS, action_repeat=REPEAT, threads=threads)
+    env.reset(seed=0)
+    start, path = env.snapshot(), actions(WORLDS, env.simulation.action_space.shape[0])  # type: ignore[index]
+
+    def turn(steps: int) -> int:
+        env.restore(start)
+        batches = max(1, steps // WORLDS)
+        for k in range(batches):
+            env.step(path[k % len(path)])
+        return batches * WORLDS
+
+    yield turn
+    env.close()
+
+
+@contextmanager
+def dm_control(name: str) -> Iterator[Turn]:
+    """dm_control's own API, one environment."""
+    env = DmControl(name)
+    path = actions(1, env.action_space.shape[0])[:, 0]  # type: ignore[index]
+
+    def turn(steps: int) -> int:
+        env.reset()
+        for k in range(steps):
+            env.step(path[k % len(path)])
+        return steps
+
+    yield turn
+
+
+@contextmanager
+def gym_vector(name: str, kind: str) -> Iterator[Turn]:
+    """Gymnasium's vector modes over dm_control's API: `sync` in one process, `async` in one process per world."""
+    makers = [partial(DmControl, name) for _ in range(GYM_WORLDS)]
+    env: Any = SyncVectorEnv(makers) if kind == "sync" else AsyncVectorEnv(makers, context="spawn")
+    path = actions(GYM_WORLDS, env.single_action_space.shape[0])
+
+    def turn(steps: int) -> int:
+        env.reset()
+        batches = max(1, steps // GYM_WORLDS)
+        for k in range(batches):
+            env.step(path[k % len(path)])
+        return batches * GYM_WORLDS
+
+    yield turn
+    env.close()
+
+
+@contextmanager
+def env_pool(name: str) -> Iterator[Turn]:
+    """EnvPool's own C++ environment; an agent step is two calls, since its frame_skip shortens the control interval."""
+    env: Any = import_module("envpool").make(
+        f"{ENVPOOL[name]}-v1", env_type="gymnasium", num_envs=WORLDS, num_threads=CORES, seed=0
+    )
+    path = actions(WORLDS, env.action_space.shape[0])
+
+    def turn(steps: int) -> int:
+        env.reset()
+        batches = max(1, steps // WORLDS)
+        for k in range(batches):
+            for _ in range(REPEAT):
+                env.step(path[k % len(path)])
+        return batches * WORLDS
+
+    yield turn
+
+
+@contextmanager
+def physics(name: str) -> Iterator[Turn]:
+    """`mujoco.rollout` on all cores, the whole turn in one call: nothing but physics."""
+    task = direct_task(name)
+    simulation = MujocoSimulation(task, WORLDS)
+    every = np.arange(WORLDS)
+    simulation.begin(every, [np.random.default_rng(k) for k in range(WORLDS)])
+    model, interval = simulation.model, task.substeps * REPEAT
+    start = np.empty((WORLDS, mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)))
+    for row, data in zip(start, simulation.datas, strict=True):
+        mujoco.mj_getState(model, data, row, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+    path = actions(WORLDS, model.nu)
+    pool, datas = Rollout(nthread=CORES), [mujoco.MjData(model) for _ in range(CORES)]
+
+    def turn(steps: int) -> int:
+        batches = max(1, steps // WORLDS)
+        held = np.stack([task.control(path[k % len(path)]) for k in range(batches)], axis=1)
+        pool.rollout(model, datas, start, np.repeat(held, interval, axis=1))
+        return batches * WORLDS
+
+    yield turn
+    pool.close()
+    simulation.close()
+
+
+def contenders(name: str) -> dict[str, Callable[[], Any]]:
+    """What can run here, by label."""
+    found: dict[str, Callable[[], Any]] = {
+        "ours": partial(ours, name, CORES),
+        "ours, one thread": partial(ours, name, 1),
+        "dm_control": partial(dm_control, name),
+        "gymnasium sync": partial(gym_vector, name, "sync"),
+        "gymnasium async": partial(gym_vector, name, "async"),
+    }
+    if find_spec("envpool") and name in ENVPOOL:
+        found["envpool"] = partial(env_pool, name)
+    return found | {"physics": partial(physics, name)}
+
+
+def window(turn: Turn, steps: int) -> Window:
+    """One turn, timed."""
+    busy, cpu, wall = busy_seconds(), time.process_time(), time.perf_counter()
+    done = turn(steps)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Window(done / wall, done / cpu, max(0.0, (busy_seconds() - busy - cpu) / wall / (os.cpu_count() or 1)))
+
+
+def busy_seconds() -> float:
+    """Processor seconds that the whole machine has spent, by all processes (0 where the system does not say)."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0.0
+    ticks = [int(x) for x in stat.read_text().split("\n", 1)[0].split()[1:]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(name: str, rounds: int, seconds: float) -> dict[str, Window]:
+    """The best window of each contender."""
+    best: dict[str, Window] = {}
+    with ExitStack() as stack:
+        turns = {label: stack.enter_context(make()) for label, make in contenders(name).items()}
+        sizes = {label: max(32, int(window(turn, 32).rate * seconds)) for label, turn in turns.items()}
+        for _ in range(rounds):
+            for label, turn in turns.items():
+                now = window(turn, sizes[label])
+                best[label] = max(now, best.get(label, now))
+    return best
+
+
+def machine() -> dict[str, str | int]:
+    """The processor and the software, without names or paths."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.processor() or "unknown",
+        "cores": CORES,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("mujoco", "dm_control", "gymnasium", "numpy")},
+    }
+
+
+def commit() -> str | None:
+    """The commit that was measured, with a plus when the environments had uncommitted changes."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    source = str(Path(__file__).parent.parent / "src" / "bellmark" / "envs")
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", source], check=False).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if dirty else "")
+
+
+@click.command()
+@click.option("--task", "tasks", multiple=True, default=tuple(GOALS), help="Task to measure; may be repeated.")
+@click.option("--rounds", default=5, help="Turns of each contender; the best counts.")
+@click.option("--seconds", default=0.3, help="Length of a turn.")
+@click.option("--out", default=RESULT, type=click.Path(path_type=Path), help="Where the numbers go.")
+def main(tasks: tuple[str, ...], rounds: int, seconds: float, out: Path) -> None:
+    """Measure, print the table, write the result file."""
+    results: dict[str, dict[str, Window]] = {}
+    for name in tasks:
+        results[name] = measure(name, rounds, seconds)
+        goal = f", goal {GOALS[name]:,} on two cores" if name in GOALS else ""
+        print(f"{name}: agent steps/s{goal} ({results[name]['ours'].elsewhere:.0%} of the machine busy elsewhere)")
+        for label, best in results[name].items():
+            print(f"  {label:<18}{best.rate:>10,.0f}   per processor second {best.cpu_rate:>10,.0f}")
+    kept = {name: {label: w._asdict() for label, w in found.items()} for name, found in results.items()}
+    written = {"commit": commit(), "machine": machine(), "date": datetime.now(UTC).date().isoformat(), "tasks": kept}
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
