@@ -31,6 +31,7 @@ Value: TypeAlias = float | Literal["NaN", "Infinity", "-Infinity"] | None
 _ENCODER = msgspec.json.Encoder()
 _PLAIN = frozenset({float, int})
 _OWN_KEYS = 3
+_FORBIDDEN = frozenset({'"', "\\", *map(chr, range(32))})  # in metric names: what JSON would have to escape
 _TAIL = 65536  # bytes at the end of the file in which the latest attempt is looked for
 
 
@@ -39,6 +40,7 @@ class _Attempt(msgspec.Struct):
 
 
 _ATTEMPT = msgspec.json.Decoder(_Attempt)
+_KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Curve(NamedTuple):
@@ -53,7 +55,7 @@ def encode_row(step: int, attempt: int, metrics: Mapping[str, float]) -> bytes:
 
     Raises:
         TypeError: a value is not a real number (a torch tensor, an array, text).
-        ValueError: a metric has a reserved name.
+        ValueError: a metric has a reserved name, or one with quotes, backslashes or control characters.
     """
     row: dict[str, Any] = {"step": step, "attempt": attempt, "time": time.time(), **metrics}
     # The two guards cost about 1 us for 20 metrics; looking at each value in Python would double the cost of a row.
@@ -61,10 +63,12 @@ def encode_row(step: int, attempt: int, metrics: Mapping[str, float]) -> bytes:
         raise ValueError(f"metric names {', '.join(RESERVED)} are reserved, got {', '.join(metrics)}")
     if type(step) is int and _PLAIN.issuperset(map(type, metrics.values())):
         line = _ENCODER.encode_lines((row,))
-        if b"null" not in line:
+        if b"null" not in line and b"\\" not in line:
             return line
     row["step"] = int(step)
     for name, value in metrics.items():
+        if _FORBIDDEN & set(name):
+            raise ValueError(f"metric name {name!r} holds a quote, a backslash or a control character")
         row[name] = _number(name, value)
     return _ENCODER.encode_lines((row,))
 
@@ -110,14 +114,17 @@ class Table:
 
 def decode(data: bytes, names: Sequence[str] | None = None) -> Table:
     """The rows of a metrics.jsonl; with `names`, only these metrics are read (several times faster than all)."""
-    wanted = None if names is None else tuple(n for n in dict.fromkeys(names) if n not in RESERVED)
-    rows, damaged, torn_tail = _lines(data, _any_decoder() if wanted is None else _typed_decoder(wanted))
-    step, attempt, resumed, values = _fields(rows) if wanted is None else _typed_fields(rows, wanted)
-    marks = np.fromiter((r is not None for r in resumed), dtype=bool, count=len(rows))
+    asked = dict.fromkeys(_names(data) if names is None else names)
+    wanted = tuple(n for n in asked if n not in RESERVED and not _FORBIDDEN & set(n))
+    rows, damaged, torn_tail = _lines(data, _decoder(wanted))
+    if not rows:
+        return Table({}, 0, 0, damaged, torn_tail)
+    step, attempt, resumed, *values = zip(*map(msgspec.structs.astuple, rows), strict=True)
+    marks = np.array([mark is not None for mark in resumed], dtype=bool)
     steps = np.array(step, dtype=np.int64)
     attempts = np.array(attempt, dtype=np.int64)
     keep = counts(steps, attempts, marks)
-    columns = {name: _column(column, steps, keep) for name, column in values.items()}
+    columns = {name: _column(column, steps, keep) for name, column in zip(wanted, values, strict=True)}
     present = {name: curve for name, curve in columns.items() if len(curve.step)}
     return Table(present, int((~marks).sum()), len(np.unique(attempts)), damaged, torn_tail)
 
@@ -134,38 +141,29 @@ def counts(step: NDArray[np.int64], attempt: NDArray[np.int64], marks: NDArray[n
     return keep
 
 
-Fields: TypeAlias = tuple[list[Any], list[Any], list[Any], dict[str, list[Any]]]  # step, attempt, resumed_from, metrics
+def _names(data: bytes) -> dict[str, None]:
+    """Every key that occurs; finding the names first and decoding them typed beats dicts of values several times."""
+    rows, _, _ = _lines(data, _KEYS)
+    return dict.fromkeys(chain.from_iterable(rows))
 
 
-def _fields(rows: Sequence[Any]) -> Fields:
-    names = dict.fromkeys(chain.from_iterable(rows))
-    values = {n: [row.get(n, msgspec.UNSET) for row in rows] for n in names if n not in RESERVED}
-    resumed = [row.get("resumed_from") for row in rows]
-    return [row["step"] for row in rows], [row["attempt"] for row in rows], resumed, values
-
-
-def _typed_fields(rows: Sequence[Any], names: Sequence[str]) -> Fields:
-    values = {name: [getattr(row, f"m{i}") for row in rows] for i, name in enumerate(names)}
-    return [r.step for r in rows], [r.attempt for r in rows], [r.resumed_from for r in rows], values
-
-
-def _column(values: list[Any], step: NDArray[np.int64], keep: NDArray[np.bool_]) -> Curve:
-    present = keep & np.fromiter((v is not msgspec.UNSET for v in values), dtype=bool, count=len(values))
-    numbers = [math.nan if v is None else float(v) for v in compress(values, present)]
-    order = np.argsort(step[present], kind="stable")
-    at = step[present][order]
-    # a metric logged twice at one step within an attempt: the later word stands
-    last = np.append(at[1:] != at[:-1], True)[: len(at)]
-    return Curve(at[last], np.array(numbers, dtype=np.float64)[order][last])
-
-
-@lru_cache(maxsize=1)
-def _any_decoder() -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(dict[str, Value])
+def _column(values: Sequence[Any], step: NDArray[np.int64], keep: NDArray[np.bool_]) -> Curve:
+    if set(map(type, values)) == {float}:  # the usual column, taken whole: ten times faster than value by value
+        at, numbers = step[keep], np.array(values, dtype=np.float64)[keep]
+    else:
+        present = keep & np.fromiter((v is not msgspec.UNSET for v in values), dtype=bool, count=len(values))
+        at = step[present]
+        numbers = np.array([math.nan if v is None else float(v) for v in compress(values, present)], dtype=np.float64)
+    if not (at[1:] > at[:-1]).all():
+        order = np.argsort(at, kind="stable")
+        # a metric logged twice at one step within an attempt: the later word stands
+        order = order[np.append(at[order][1:] != at[order][:-1], True)]
+        at, numbers = at[order], numbers[order]
+    return Curve(at, numbers)
 
 
 @lru_cache(maxsize=256)
-def _typed_decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     """A decoder that skips every key but the asked ones."""
     fields: list[Any] = [("step", int), ("attempt", int), ("resumed_from", int | None, None)]
     fields += [(f"m{i}", Value | msgspec.UnsetType, msgspec.UNSET) for i in range(len(names))]
@@ -176,32 +174,19 @@ def _typed_decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
 def _lines(data: bytes, decoder: msgspec.json.Decoder[Any]) -> tuple[list[Any], list[int], bool]:
     """(rows, numbers of damaged lines, torn tail): in one go when all is well, line by line when it is not."""
     try:
-        rows = decoder.decode_lines(data)
-        if all(_sound(row) for row in rows):
-            return rows, [], False
+        return decoder.decode_lines(data), [], False
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     rows, damaged = [], []
     lines = data.split(b"\n")
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
         try:
-            row = decoder.decode(line)
+            if line.strip():
+                rows.append(decoder.decode(line))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            damaged.append(number)
-            continue
-        if _sound(row):
-            rows.append(row)
-        else:
             damaged.append(number)
     torn_tail = bool(damaged) and damaged[-1] == len(lines)
     return rows, damaged[:-1] if torn_tail else damaged, torn_tail
-
-
-def _sound(row: Any) -> bool:
-    """Whether a decoded line is a row; typed decoders have made sure of it already."""
-    return not isinstance(row, dict) or all(isinstance(row.get(key), float) for key in ("step", "attempt"))
 
 
 def last_attempt(file: Path) -> int:

@@ -2,8 +2,8 @@
 
 A row of metrics is one `os.write` to a file opened for appending, and lies within one page of it, so that a process
 killed at any moment leaves whole lines: Linux copies a write page by page and looks for SIGKILL in between (measured
-with rows of 1.9 KB, 150 kills each: 2 torn rows without the alignment, both where a page ends; none with it). The status
-is replaced by a thread of its own: a training step of several minutes does not look like a death.
+with rows of 1.9 KB, 150 kills each: 2 torn rows without the alignment, both where a page ends; none with it). The
+status is replaced by a thread of its own: a training step of several minutes does not look like a death.
 """
 
 from __future__ import annotations
