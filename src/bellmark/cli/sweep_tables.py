@@ -168,9 +168,7 @@ def _print_count(plan: Plan, workers: int, retry_failed: bool = False) -> None:
     console().print(f"to run: {missing}{f', {cost}' if cost else ''}")
     ended = sum(run.state in ENDED for run in plan.runs)
     if ended and not retry_failed:
-        console().print(
-            f"not among them: {some(ended, 'run')} that failed or was stopped; --retry-failed goes on with it"
-        )
+        console().print(f"besides, {some(ended, 'run')} failed or stopped earlier; --retry-failed goes on with them")
 
 
 def _states(plan: Plan) -> str:

@@ -89,7 +89,7 @@ class Plan:
         return tuple(run for run in self.runs if run.arm == cell.arm)
 
     def results(self) -> list[Run]:
-        """The runs that exist, each with its place in this sweep: a shared one may have another arm where it was made."""
+        """The runs that exist, each with its place in this sweep: a shared one was another arm where it was made."""
         cells = {cell.arm: cell for cell in self.cells}
         found = []
         for run in self.runs:
@@ -101,7 +101,7 @@ class Plan:
         return found
 
     def to_run(self, *, retry_failed: bool = False) -> tuple[PlannedRun, ...]:
-        """What is missing; failed runs, and those the doctor stopped, are results and count as missing only when asked."""
+        """What is missing; failed runs, and those the doctor stopped, are results: they count only when asked."""
         states = (*OPEN, *ENDED) if retry_failed else OPEN
         return tuple(run for run in self.runs if run.state in states)
 
