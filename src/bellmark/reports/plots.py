@@ -1,0 +1,137 @@
+"""Figures for papers and pull requests: curves and effects as SVG and PNG, through matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bellmark.reports.dossier import ArmRecord, Dossier
+from bellmark.reports.effects import effect_unit
+from bellmark.reports.numbers import mean_curve
+from bellmark.reports.words import VERDICTS, Unit, short
+from bellmark.stats import Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ARM, BASE, INK, RULE = "#0067a8", "#77808a", "#1a1e23", "#d9dcd8"
+KINDS = {"supported": "#00725b", "refuted": "#b34700", "directional": "#0067a8", "anecdote": "#74559f"}
+FORMATS = ("svg", "png")
+SKIPPED = "figures skipped: matplotlib is not installed (pip install 'bellmark[plots]')"
+STYLE: Any = {  # Any: matplotlib types the keys one by one
+    "font.family": "sans-serif", "font.size": 9, "axes.edgecolor": RULE, "axes.labelcolor": INK, "text.color": INK,
+    "xtick.color": "#59626c", "ytick.color": "#59626c", "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.color": RULE, "grid.linewidth": 0.6, "svg.fonttype": "none", "svg.hashsalt": "bellmark",
+    "legend.frameon": False, "axes.axisbelow": True, "figure.dpi": 150,
+}  # fmt: skip
+
+
+def write_figures(dossier: Dossier, verdicts: Sequence[Verdict], folder: Path) -> tuple[list[Path], str]:
+    """(files, why there are none): curves once a run was evaluated, effects once one was estimated."""
+    try:
+        import matplotlib
+    except ImportError:
+        return [], SKIPPED
+    matplotlib.use("agg")
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+    with matplotlib.rc_context(STYLE):
+        if any(len(run.trace.step) for run in dossier.runs):
+            files += _save(_curves(dossier), folder / "curves")
+        judged = [v for v in verdicts if v.estimate is not None]
+        if judged:
+            files += _save(_effects(dossier, judged), folder / "effects")
+    return files, ""
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    import matplotlib.pyplot as plt
+
+    files = [stem.with_suffix(f".{kind}") for kind in FORMATS]
+    for file in files:
+        # without a date the same records give the same bytes
+        figure.savefig(file, bbox_inches="tight", metadata={"Date": None} if file.suffix == ".svg" else None)
+    plt.close(figure)
+    return files
+
+
+def _curves(dossier: Dossier) -> Figure:
+    """A row per task, a column per arm, each beside the baseline."""
+    import matplotlib.pyplot as plt
+
+    shown = dossier.compared or dossier.arms
+    rows, columns = len(dossier.tasks), len(shown)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(min(3.4 * columns + 0.6, 40), 2.5 * rows + 0.3),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+    )
+    unit = Unit(dossier.metric)
+    for i, task in enumerate(dossier.tasks):
+        for j, arm in enumerate(shown):
+            axes = grid[i, j]
+            sides = [(dossier.baseline, BASE)] if dossier.baseline and dossier.baseline is not arm else []
+            for side, colour in (*sides, (arm, ARM)):
+                _side(axes, side, task, colour)
+            axes.set_title(
+                f"{_plain(arm.name)}, {_plain(task)}" if rows > 1 else _plain(arm.name), loc="left", fontsize=9
+            )
+            axes.legend(fontsize=7.5, loc="lower right" if unit.is_share else "best")
+            axes.xaxis.set_major_formatter(lambda x, _: short(x))
+            if unit.is_share:
+                axes.set_ylim(0, 1.02)
+                axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f}%")
+        grid[i, 0].set_ylabel(_plain(dossier.metric))
+    for axes in grid[-1]:
+        axes.set_xlabel("real environment steps")
+    return figure
+
+
+def _side(axes: Axes, arm: ArmRecord, task: str, colour: str) -> None:
+    for run in arm.on(task):
+        style = "-" if run.finished else "--" if run.failed else ":"
+        axes.plot(run.trace.step, run.trace.value, style, color=colour, linewidth=0.7, alpha=0.55)
+    curve = mean_curve(arm.on(task))
+    if curve is None:
+        return
+    label = f"{_plain(arm.name)} (n = {curve.n})"
+    axes.plot(curve.step, curve.mean, color=colour, linewidth=1.8, label=label)
+    low, high = (np.clip(b, 0, 1) if Unit(axes.get_ylabel()).is_share else b for b in (curve.low, curve.high))
+    axes.fill_between(curve.step, low, high, color=colour, alpha=0.12, linewidth=0)
+
+
+def _effects(dossier: Dossier, verdicts: Sequence[Verdict]) -> Figure:
+    """The forest plot."""
+    import matplotlib.pyplot as plt
+
+    assert dossier.sweep is not None
+    unit, delta = effect_unit(dossier), dossier.sweep.expect.minimum_effect
+    figure, axes = plt.subplots(figsize=(5.2, 0.42 * len(verdicts) + 0.9))
+    for row, verdict in enumerate(reversed(verdicts)):
+        colour = KINDS.get(verdict.kind, "#59626c")
+        if verdict.low is not None and verdict.high is not None:
+            axes.plot([verdict.low, verdict.high], [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
+        axes.plot([verdict.estimate or 0.0], [row], "o", color=colour, markersize=5.5)
+        word = "opposite" if verdict.opposite else VERDICTS[verdict.kind].word
+        axes.annotate(word, (1.02, row), xycoords=("axes fraction", "data"), va="center", color=colour, fontsize=8.5)
+    axes.axvline(0.0, color=INK, linewidth=0.9)
+    if delta:
+        axes.axvline(delta, color="#59626c", linewidth=0.9, linestyle="--")
+    axes.set_yticks(range(len(verdicts)), [_plain(v.arm) for v in reversed(verdicts)])
+    axes.set_ylim(-0.6, len(verdicts) - 0.4)
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_formatter(lambda x, _: unit.difference(x).replace(".0 pp", " pp"))
+    axes.set_xlabel(f"improvement of {_plain(dossier.metric)} over {_plain(verdicts[0].baseline)}")
+    return figure
+
+
+def _plain(text: str) -> str:
+    """Text in which matplotlib finds no mathematics."""
+    return text.replace("$", r"\$")
