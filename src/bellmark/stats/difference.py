@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from bellmark.stats.claim import FloatArray
 
 ENUMERATE_PER_TASK = 1_000_000  # C(22, 11) = 705,432: eleven seeds per arm
-ENUMERATE_HALF = 2_000_000  # sums kept in memory for each half of the tasks
-DRAWS = 50_000
+ENUMERATE_HALF = 1_000_000  # sums kept in memory for each half of the tasks
+DRAWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -119,13 +118,27 @@ def permutation_test(
     counts = [math.comb(x.size + b.size, x.size) for x, b in zip(moved, baseline, strict=True)]
     halves = _split(counts) if max(counts) <= per_task else None
     if halves is None:
-        return _sampled(moved, baseline, observed, slack, seed, draws)
+        rng = np.random.default_rng(seed)
+        parts = [_drawn(x, b, draws, rng, per_task) for x, b in zip(moved, baseline, strict=True)]
+        labelled = np.sum(parts, axis=0)
+        greater, less = (labelled >= observed - slack).sum(), (labelled <= observed + slack).sum()
+        return Permutation((1 + int(greater)) / (1 + draws), (1 + int(less)) / (1 + draws), exact=False)
     first, second = (_sums([_differences(moved[m], baseline[m]) for m in half]) for half in halves)
-    second = np.sort(second)
-    greater = int((second.size - np.searchsorted(second, observed - slack - first, side="left")).sum())
-    less = int(np.searchsorted(second, observed + slack - first, side="right").sum())
+    if second.size > first.size:
+        first, second = second, first
+    first = np.sort(first)
+    greater = first.size * second.size - int(np.searchsorted(first, observed - slack - second, side="left").sum())
+    less = int(np.searchsorted(first, observed + slack - second, side="right").sum())
     total = math.prod(counts)
     return Permutation(greater / total, less / total, exact=True)
+
+
+def _drawn(x: FloatArray, b: FloatArray, draws: int, rng: np.random.Generator, per_task: int) -> FloatArray:
+    """The difference of means of one task under random labellings, (draws,)."""
+    if math.comb(x.size + b.size, x.size) <= per_task:
+        return rng.choice(_differences(x, b), size=draws)
+    pooled = rng.permuted(np.tile(np.concatenate([x, b]), (draws, 1)), axis=1)
+    return np.asarray(pooled[:, : x.size].mean(axis=1) - pooled[:, x.size :].mean(axis=1), dtype=np.float64)
 
 
 def _split(counts: Sequence[int]) -> tuple[list[int], list[int]] | None:
@@ -148,32 +161,31 @@ def _sums(parts: Sequence[FloatArray]) -> FloatArray:
 
 
 def _differences(x: FloatArray, b: FloatArray) -> FloatArray:
-    """The difference of means under each labelling of one task, C(n_x + n_b, n_x) of them."""
+    """The difference of means under each labelling of one task, C(n_x + n_b, n_x) of them.
+
+    The seeds are cut into two halves; a labelling is a choice of j from one and of n_x - j from the other.
+    """
     pooled = np.concatenate([x, b])
-    chosen = pooled[_labellings(x.size, b.size)].sum(axis=1)
+    cut = pooled.size // 2
+    first, second = _choices(pooled[:cut]), _choices(pooled[cut:])
+    sums = [
+        (first[j][:, None] + second[x.size - j][None, :]).ravel()
+        for j in range(max(0, x.size - len(second) + 1), min(len(first) - 1, x.size) + 1)
+    ]
+    chosen = np.concatenate(sums)
     return np.asarray(chosen / x.size - (pooled.sum() - chosen) / b.size, dtype=np.float64)
 
 
-@lru_cache(maxsize=16)
-def _labellings(n_x: int, n_b: int) -> NDArray[np.int8]:
-    """Indices of the seeds called "arm" in each labelling, (C, n_x)."""
-    flat = chain.from_iterable(combinations(range(n_x + n_b), n_x))
-    return np.fromiter(flat, dtype=np.int8).reshape(-1, n_x)
+def _choices(values: FloatArray) -> list[FloatArray]:
+    """Sums of all choices of j values, for j = 0 to all of them."""
+    members, order, ends = _subsets(values.size)
+    return np.split((members @ values)[order], ends)
 
 
-def _sampled(
-    arm: Sequence[FloatArray],
-    baseline: Sequence[FloatArray],
-    observed: float,
-    slack: float,
-    seed: int,
-    draws: int,
-) -> Permutation:
-    rng = np.random.default_rng(seed)
-    total = np.zeros(draws)
-    for x, b in zip(arm, baseline, strict=True):
-        pooled = rng.permuted(np.tile(np.concatenate([x, b]), (draws, 1)), axis=1)
-        total += pooled[:, : x.size].mean(axis=1) - pooled[:, x.size :].mean(axis=1)
-    greater = int((total >= observed - slack).sum())
-    less = int((total <= observed + slack).sum())
-    return Permutation((1 + greater) / (1 + draws), (1 + less) / (1 + draws), exact=False)
+@lru_cache(maxsize=32)
+def _subsets(size: int) -> tuple[FloatArray, NDArray[np.int64], NDArray[np.int64]]:
+    """All subsets of `size` values as rows of 0 and 1, an order by how many they hold, and where each number ends."""
+    members = (np.arange(2**size)[:, None] >> np.arange(size)) & 1
+    held = members.sum(axis=1)
+    order = np.argsort(held, kind="stable")
+    return members.astype(np.float64), order, np.cumsum(np.bincount(held))[:-1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bellmark.stats.claim import FloatArray
@@ -43,15 +43,6 @@ class Sample:
         """Whether a seed of either arm failed on any task."""
         return any(self.arm_failed) or any(self.baseline_failed)
 
-    def swapped(self) -> Sample:
-        """The arms with their roles exchanged, so that "the arm is better" now says that the baseline is."""
-        return Sample(
-            arm=self.baseline,
-            baseline=self.arm,
-            arm_failed=self.baseline_failed,
-            baseline_failed=self.arm_failed,
-        )
-
     def moved(self, shift: float) -> Sample:
         """The sample with `shift` taken off every value of the arm."""
         return Sample(
@@ -64,9 +55,10 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """p values of "the arm is better": both tests on finished seeds, and under the least favourable reading of failures.
+    """One-sided p values of one statement: both tests on finished seeds, and under the worst reading of failures.
 
-    `worst_*` are None when no seed failed. `p` is the largest of them all, so the claim holds only where every test does.
+    `worst_*` are None when no seed failed; `worst_estimate` is the difference then. The statement holds only where
+    every test does, so `p` is the largest.
     """
 
     p_welch: float
@@ -76,30 +68,37 @@ class Proof:
     worst_estimate: float | None = None
 
     @property
-    def p_finished(self) -> float:
-        """The larger p of the two tests on finished seeds alone."""
-        return max(self.p_welch, self.p_permutation)
-
-    @property
     def p(self) -> float:
         """The largest p of all tests made."""
-        return max(self.p_finished, self.worst_welch or 0.0, self.worst_permutation or 0.0)
+        return max(self.p_welch, self.p_permutation, self.worst_welch or 0.0, self.worst_permutation or 0.0)
 
 
-def prove(sample: Sample) -> Proof:
-    """Test "the arm is better" on a sample with at least two finished seeds in each cell."""
-    welch = float(stratified_welch(sample.arm, sample.baseline).p_greater())
-    permuted = permutation_test(sample.arm, sample.baseline).p_greater
+def prove(sample: Sample) -> tuple[Proof, Proof]:
+    """Test "the arm is better" and "the arm is worse" on a sample with at least two finished seeds in each cell."""
+    welch = stratified_welch(sample.arm, sample.baseline)
+    permuted = permutation_test(sample.arm, sample.baseline)
+    better = Proof(p_welch=float(welch.p_greater()), p_permutation=permuted.p_greater)
+    worse = Proof(p_welch=float(welch.p_less()), p_permutation=permuted.p_less)
     if not sample.any_failed:
-        return Proof(p_welch=welch, p_permutation=permuted)
+        return better, worse
     arm, baseline = against_the_arm(sample.arm, sample.baseline, sample.arm_failed, sample.baseline_failed)
-    worst = stratified_welch(arm, baseline)
-    return Proof(
-        p_welch=welch,
-        p_permutation=permuted,
-        worst_welch=float(worst.p_greater()),
-        worst_permutation=permutation_test(arm, baseline).p_greater,
-        worst_estimate=float(worst.estimate),
+    low, low_permuted = stratified_welch(arm, baseline), permutation_test(arm, baseline)
+    # Read against "the arm is worse", the roles are exchanged.
+    baseline, arm = against_the_arm(sample.baseline, sample.arm, sample.baseline_failed, sample.arm_failed)
+    high, high_permuted = stratified_welch(arm, baseline), permutation_test(arm, baseline)
+    return (
+        replace(
+            better,
+            worst_welch=float(low.p_greater()),
+            worst_permutation=low_permuted.p_greater,
+            worst_estimate=float(low.estimate),
+        ),
+        replace(
+            worse,
+            worst_welch=float(high.p_less()),
+            worst_permutation=high_permuted.p_less,
+            worst_estimate=float(high.estimate),
+        ),
     )
 
 
@@ -134,9 +133,8 @@ def weigh(sample: Sample, delta: float) -> Evidence:
     """Everything one summary of one arm says, before levels are known."""
     means = [float(x.mean() - b.mean()) for x, b in zip(sample.arm, sample.baseline, strict=True)]
     testable = sample.fewest >= 2
-    better = prove(sample) if testable else None
-    worse = prove(sample.swapped()) if testable else None
-    smaller = worse if delta == 0.0 or not testable else prove(sample.moved(delta).swapped())
+    better, worse = prove(sample) if testable else (None, None)
+    smaller = prove(sample.moved(delta))[1] if testable and delta > 0.0 else worse
     return Evidence(
         sample=sample,
         delta=delta,

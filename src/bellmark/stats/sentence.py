@@ -98,14 +98,15 @@ def _anecdote(verdict: Verdict) -> str:
 def _directional(verdict: Verdict) -> str:
     return (
         f"Directional: {_what(verdict)} of {verdict.arm} is {_change(verdict)} than of {verdict.baseline}, "
-        f"{_pairs(verdict)} ({_seeds(verdict)}). No outcome of so few seeds could pass the exact test; it takes at least "
-        f"{verdict.seeds_needed} per arm."
+        f"{_pairs(verdict)} ({_seeds(verdict)}). No outcome of so few seeds could pass the exact test; it takes at "
+        f"least {verdict.seeds_needed} per arm."
     )
 
 
 def _supported(verdict: Verdict) -> str:
+    size = number(verdict.estimate or 0.0)
     return (
-        f"Supported: {verdict.arm} improves {_what(verdict)} over {verdict.baseline} by {number(verdict.estimate or 0.0)} "
+        f"Supported: {verdict.arm} improves {_what(verdict)} over {verdict.baseline} by {size} "
         f"({_bounds(verdict)}; {_seeds(verdict)}, {_pairs(verdict)})."
     )
 

@@ -3,8 +3,8 @@
 0. An undeclared difference -> invalid, with the list. Runs missing or unfinished -> pending.
 1. A cell with one finished seed -> anecdote. The exact permutation test cannot reach its level -> directional.
 2. Otherwise stratified Welch and the exact stratified permutation test, both one-sided, both required; Holm across
-   the arms of the sweep (pending ones count), the level per look by Pocock. The level is alpha on each side, so the interval
-   is two one-sided bounds of confidence 1 - level each.
+   the arms of the sweep (pending ones count), the level per look by Pocock. The level is alpha on each side, so the
+   interval is two one-sided bounds of confidence 1 - level each.
    supported: the lower bound is above 0, and the estimate at least delta.
    refuted: the upper bound is below delta, "opposite" when below 0; the permutation test is made on the shifted values.
    inconclusive: anything else, with the seeds that would settle it.
@@ -47,7 +47,7 @@ class FailedShare(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class WorstCase:
-    """The claim under the least favourable reading of failed seeds: "better" for the sign of a gain, else "worse"."""
+    """The finding under the least favourable reading of failed seeds (`failures`); `holds`: it passes every test."""
 
     estimate: float
     p_welch: float
@@ -141,21 +141,22 @@ def judge(claim: Claim, baseline: Arm, arms: Sequence[Arm], looks_done: int = 1)
         extra = f"look {looks_done} was not declared: expect.looks allows {looks}"
         cases = [replace(case, undeclared=(*case.undeclared, extra)) for case in cases]
     per_look = pocock_level(claim.alpha, claim.look_plan)
-    weighed = {summary: [_weigh(claim, case, summary) for case in cases] for summary in SUMMARIES}
-    levels = {summary: _levels(evidence, per_look) for summary, evidence in weighed.items()}
+    weighed = [_weigh(claim, case) for case in cases]
+    levels = {summary: _levels([mine[summary] for mine in weighed], per_look) for summary in SUMMARIES}
     verdicts = []
-    for i, (case, arm) in enumerate(zip(cases, arms, strict=True)):
-        mine = {summary: weighed[summary][i] for summary in SUMMARIES}
+    for i, (case, arm, mine) in enumerate(zip(cases, arms, weighed, strict=True)):
         my_levels = {summary: levels[summary][i] for summary in SUMMARIES}
         verdict = _verdict(claim, baseline, arm, case, mine, my_levels)
         verdicts.append(replace(verdict, sentence=sentence(verdict)))
     return verdicts
 
 
-def _weigh(claim: Claim, case: Case, summary: Summary) -> Evidence | None:
+def _weigh(claim: Claim, case: Case) -> dict[Summary, Evidence | None]:
     if case.undeclared or case.missing or not case.curves:
-        return None
-    return weigh(case.sample(claim, summary), claim.minimum_effect)
+        return dict.fromkeys(SUMMARIES)
+    if all(curves.steps.size == 1 for curves in case.curves):
+        return dict.fromkeys(SUMMARIES, weigh(case.sample(claim, "final"), claim.minimum_effect))
+    return {summary: weigh(case.sample(claim, summary), claim.minimum_effect) for summary in SUMMARIES}
 
 
 def _levels(evidence: Sequence[Evidence | None], per_look: float) -> list[tuple[float, float]]:
@@ -252,13 +253,13 @@ def _disagree(results: Sequence[BySummary]) -> bool:
 
 
 def _worst_case(evidence: Evidence, level: float, level_high: float) -> WorstCase | None:
-    """The reading of failed seeds that decides: against a gain for a positive estimate, against a loss otherwise."""
-    gain = evidence.estimate >= max(evidence.delta, 0.0)
+    """The reading that decides: against "supported" for an estimate of at least delta, against "refuted" otherwise."""
+    gain = evidence.estimate >= evidence.delta
     proof: Proof | None = evidence.better if gain else evidence.smaller
     if proof is None or proof.worst_estimate is None or proof.worst_welch is None or proof.worst_permutation is None:
         return None
     return WorstCase(
-        estimate=proof.worst_estimate if gain else evidence.delta - proof.worst_estimate,
+        estimate=proof.worst_estimate if gain else proof.worst_estimate + evidence.delta,
         p_welch=proof.worst_welch,
         p_permutation=proof.worst_permutation,
         holds=reaches(proof.p, level if gain else level_high),
