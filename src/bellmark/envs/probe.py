@@ -1,8 +1,8 @@
 """Probe environments: tasks so small that the right values and actions are known, each failing one kind of mistake.
 
 After Andy Jones, "Debugging RL, Without the Agonizing Pain" (2021): a learner that cannot solve `constant` has a broken
-value loss, one that solves it but not `discount` bootstraps wrongly, and so on down the list. The last two tell a real end
-from a time limit, which is where value targets are most often wrong.
+value loss, one that solves it but not `discount` bootstraps wrongly, and so on down the list. The last two tell a real
+end from a time limit, which is where value targets are most often wrong.
 
 Every probe is one real number x per world, which is also the observation, and one action in [-1, 1].
 """
