@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 from bellmark.cli import main
 from bellmark.sweeps import local
 from bellmark.sweeps.local import Outcome
+from bellmark.sweeps.schema import Expect, ListCell, Resources, Sweep
 from bellmark.sweeps.work import Plan
 
 Cli = Callable[..., int]
@@ -124,3 +126,24 @@ def test_every_sweep_file_of_the_repository_plans(
     shown = json.loads(capsys.readouterr().out)
     assert len(shown["runs"]) >= 2
     assert not [text for text in shown["warnings"] if "no effect" in text or "neither swept" in text]
+
+
+def test_the_worked_example_of_the_documentation_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    first, second = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    file = tmp_path / "example.yaml"
+    file.write_text(first)
+    assert main(["sweep", "plan", str(file), "--runs", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "5 configs x 5 seeds x 1 task = 25 runs" in shown.out
+    assert "clip=0.2,gamma=0.8 (baseline)" in shown.out
+    assert not shown.err
+    file.write_text(f"question: q\nexpect: {{metric: m}}\n{second}")
+    assert main(["sweep", "plan", str(file), "--runs", str(tmp_path)]) == 0
+
+
+def test_the_documentation_names_every_key() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    for group in (Sweep, Expect, Resources, ListCell):
+        for key in group.model_fields:
+            assert f"`{key}`" in text, key

@@ -142,7 +142,7 @@ def run_sweep(
     outcome = launch_local(found, seats, retry_failed=retry_failed, view=view_for(screen, found.sweep.expect.metric))
     print_outcome(found, outcome)
     if not no_report and not outcome.left:
-        _report(found, report or Path("reports") / found.sweep.name)
+        _report(found, file, report or Path("reports") / found.sweep.name)
     return outcome.exit_code
 
 
@@ -194,10 +194,9 @@ def _seats(found: Plan, workers: int | None, threads: int | None, pin: bool) -> 
     return seats(found.sweep.resources, Machine.here(), workers=workers, threads=threads, pin=pin)
 
 
-def _report(found: Plan, folder: Path) -> None:
+def _report(found: Plan, file: Path, folder: Path) -> None:
     """Write the report on all that came out, and name its files."""
     from bellmark.reports import build_report
 
-    declared = found.sweep.model_copy(update={"baseline": found.baseline.arm})
-    for path in build_report(declared, found.results(), folder):
+    for path in build_report(found, found.results(), folder, source=str(file)):
         click.echo(f"report: {path}")

@@ -75,7 +75,8 @@ class _Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Count stop signals while inside; one that is ignored (nohup) stays ignored."""
+        """Count stop signals while inside. One that is ignored (nohup) stays so, except SIGINT: scripts that start the
+        launcher in the background make it ignored, and `kill -INT` should save all the same."""
         former = {s: signal.getsignal(s) for s in STOP_SIGNALS}
         for number, handler in former.items():
             if handler is not signal.SIG_IGN or number == signal.SIGINT:
@@ -128,8 +129,7 @@ class _Launch:
     codes: Counter[int] = field(default_factory=Counter)
     fruitless: Counter[str] = field(default_factory=Counter)
 
-    def run(self) -> Outcome:
-        """To the end, or to a stop; whatever happens, no worker is left."""
+    def __post_init__(self) -> None:
         missing = self.plan.to_run(retry_failed=self.retry_failed)
         self.lines = [_line(run, run in missing) for run in self.plan.runs]
         self.queue = deque(line for line in self.lines if line.state == "waiting")
@@ -137,6 +137,9 @@ class _Launch:
         self.origin = collect_provenance()
         self.began = self.shown = time.monotonic()
         self.failed.update({x.run.name: x.reason or f"{x.state} earlier" for x in self.lines if x.state in ENDED})
+
+    def run(self) -> Outcome:
+        """To the end, or to a stop; whatever happens, no worker is left."""
         try:
             while self.queue or self.workers:
                 self._heed_stop()
@@ -155,7 +158,12 @@ class _Launch:
     def _start(self, line: Line, seat: Seat) -> None:
         run = line.run
         if not run.exists:
-            create_run(run.dir, _meta(self.plan, run, seat, self.origin), self.origin.dirty_diff)
+            try:
+                create_run(run.dir, _meta(self.plan, run, seat, self.origin), self.origin.dirty_diff)
+            except UserError as error:  # the folder is there but damaged
+                self.free.append(seat)
+                self._fail(line, BAD_INPUT, str(error))
+                return
         with open(run.dir / "log.txt", "ab") as log:
             process = subprocess.Popen(
                 [*self.command, str(run.dir)],

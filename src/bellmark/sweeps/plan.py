@@ -33,9 +33,10 @@ def plan(sweep: Sweep, resolve: Resolve, runs_root: str | Path) -> Plan:
 class _Planner:
     def __init__(self, sweep: Sweep, resolve: Resolve, root: Path) -> None:
         self._sweep, self._resolve, self._root = sweep, resolve, root
-        rows = Index(root).rows() if root.is_dir() else []
+        index = Index(root)
+        damaged, rows = (index.refresh(), index.rows()) if root.is_dir() else ([], [])
         self._existing, self._speeds = _by_fingerprint(rows), Speeds(rows)
-        self._warnings: dict[str, None] = {}  # in order, each once
+        self._warnings = {f"not looked at: {damage.problem}": None for damage in damaged}  # in order, each once
         self._bases: dict[str, Resolved] = {}
         self._dead: Counter[tuple[str, str]] = Counter()
         self._outline = outline(sweep, self._prune)

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from bellmark.records import Run
 from bellmark.sweeps.overrides import Resolved
 from bellmark.sweeps.schema import Sweep
@@ -89,16 +87,8 @@ class Plan:
         return tuple(run for run in self.runs if run.arm == cell.arm)
 
     def results(self) -> list[Run]:
-        """The runs that exist, each with its place in this sweep: a shared one was another arm where it was made."""
-        cells = {cell.arm: cell for cell in self.cells}
-        found = []
-        for run in self.runs:
-            if (run.dir / "run.json").exists():
-                record = Run(run.dir)
-                place = {"sweep": self.sweep.name, "arm": run.arm, "cell": cells[run.arm].place}
-                record.meta = msgspec.structs.replace(record.meta, **place)
-                found.append(record)
-        return found
+        """The runs that exist, wherever they were made."""
+        return [Run(run.dir) for run in self.runs if (run.dir / "run.json").exists()]
 
     def to_run(self, *, retry_failed: bool = False) -> tuple[PlannedRun, ...]:
         """What is missing; failed runs, and those the doctor stopped, are results: they count only when asked."""
