@@ -1,8 +1,8 @@
 """The environment protocol: a batch of simulated worlds under Gymnasium's vector interface, with snapshot and restore.
 
 A suite writes a `Simulation`: n worlds that can begin an episode, advance by one control step, be saved and be loaded.
-`BatchedEnv` adds what every suite shares: the time limit, same-step autoreset with the final observation kept, seeding that
-gives every (seed, slot, episode) its own start state, and snapshots that continue as if nothing had happened.
+`BatchedEnv` adds what every suite shares: the time limit, same-step autoreset with the final observation kept, seeding
+that gives every (seed, slot, episode) its own start state, and snapshots that continue as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Exactness(StrEnum):
     BITWISE = "bitwise"  # continues bit for bit as the saved world would have, in any slot, instance or process
     SELF_CONSISTENT = "self-consistent"  # two restores of one snapshot agree bit for bit, the saved world may differ
     APPROXIMATE = "approximate"  # close, and no more
+    NONE = "none"  # cannot be saved: `snapshot` refuses, and says why
 
 
 class Transition(NamedTuple):
