@@ -28,6 +28,10 @@ fits() { "$@" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3,
 
 if fits $venv/bin/python && { installed "$profile" || installed dev; }; then exit 0; fi
 
+usable() { # a working environment of this very folder: nothing else is ever cleared
+    fits $venv/bin/python && $venv/bin/python -m pip --version >/dev/null 2>&1 && grep -qF "$PWD/$venv" $venv/bin/activate
+}
+
 find_python() {
     for candidate in ${PYTHON:-python3.11 python3.12 python3}; do
         if fits "$candidate"; then echo "$candidate"; return; fi
@@ -61,9 +65,11 @@ install() { # what it is, then pip's arguments
 }
 
 began=$SECONDS
-if [ "$(cat $venv/.folder 2>/dev/null)" != "$PWD" ] || ! fits $venv/bin/python || ! $venv/bin/python -m pip --version >/dev/null 2>&1; then
+if ! usable; then
+    if [ -d $venv ] && ! fits $venv/bin/python && $venv/bin/python -c '' >/dev/null 2>&1; then
+        fail "$PWD/$venv holds another Python than 3.11 or 3.12; remove or rename it, and call again"
+    fi
     create
-    echo "$PWD" >$venv/.folder
 fi
 rm -f $venv/.installed-*
 : >$log
