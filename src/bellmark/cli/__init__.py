@@ -43,8 +43,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Reference": {
         "recipes": Entry("bellmark.cli.recipes:recipes", "List the recipes that can be trained."),
         "knobs": Entry("bellmark.cli.knobs:knobs", "Show every knob of a recipe with its value and meaning."),
-        "envs": Entry("bellmark.cli.envs:envs", "List and check environments."),
-        "assets": Entry("bellmark.cli.assets:assets", "Find the files that environments need."),
+        "envs": Entry("bellmark.cli.envs:envs", "List, describe and time environments."),
+        "assets": Entry("bellmark.cli.assets:assets", "Fetch files that environments need."),
         "completion": Entry("bellmark.cli.completion:completion", "Print the shell's completion script."),
     },
 }

