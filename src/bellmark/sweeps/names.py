@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 LONGEST = 48  # characters of the middle part of a run's name: the whole must fit a file name and a table
@@ -12,11 +13,17 @@ UNNAMED = ("seed", "steps")  # the seed has its own place in the name; a length 
 
 
 def run_name(recipe: str, overrides: Sequence[str], seed: int, fingerprint: str) -> str:
-    """`<recipe>-<changed knobs short>-s<seed>-<fingerprint[:6]>`, safe as a folder's name."""
+    """`<recipe>-<changed knobs short>-s<seed>-<fingerprint[:6]>`, safe as a folder's name.
+
+    Knobs are named in the order given, as many as fit whole.
+    """
     pairs = dict(o.partition("=")[::2] for o in overrides)
     changed = [f"{key.rsplit('.', 1)[-1]}{value}" for key, value in pairs.items() if key not in UNNAMED]
-    middle = _safe("-".join(changed))[:LONGEST].rstrip("-._")
-    return "-".join(filter(None, (_safe(recipe), middle, f"s{seed}", fingerprint[:6])))
+    parts = [_safe(part)[: LONGEST - 1] for part in changed]
+    fitting = [
+        part for part, end in zip(parts, accumulate(len(part) + 1 for part in parts), strict=True) if end <= LONGEST
+    ]
+    return "-".join(filter(None, (_safe(recipe), *fitting, f"s{seed}", fingerprint[:6])))
 
 
 def cell_name(swept: Mapping[str, Any]) -> str:

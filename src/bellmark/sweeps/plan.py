@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bellmark.config import diff
+from bellmark.config import diff, flatten
 from bellmark.errors import UserError
 from bellmark.records.index import Index, Row
 from bellmark.sweeps.cells import Variant, outline
@@ -85,7 +85,7 @@ class _Planner:
             raise UserError(f"sweep {self._sweep.name}, cell {variant.arm}: {error}") from None
         row = self._existing.get(resolved.fingerprint)
         seed = int(settings["seed"])
-        name = run_name(resolved.recipe, overrides, seed, resolved.fingerprint)
+        name = run_name(resolved.recipe, self._telling(variant, settings), seed, resolved.fingerprint)
         step, task = row.status.step if row else 0, task_name(resolved.tree)
         left = int(resolved.tree.get("steps", 0)) - step
         return PlannedRun(
@@ -102,6 +102,12 @@ class _Planner:
             sweep=(row.meta.sweep or row.meta.group) if row else "",
             seconds=self._speeds.seconds(resolved.tree, resolved.recipe, task, left),
         )
+
+    def _telling(self, variant: Variant, settings: Mapping[str, Any]) -> list[str]:
+        """The overrides that a name should show: those that depart from the recipe, the swept ones first."""
+        recipe = flatten(self._base(variant).tree)
+        ordered = {**{k: settings[k] for k in variant.swept if k in settings}, **settings}
+        return [as_text(key, value) for key, value in ordered.items() if recipe.get(key) != value]
 
     def _base(self, variant: Variant) -> Resolved:
         if variant.recipe not in self._bases:
