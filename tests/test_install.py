@@ -61,7 +61,8 @@ case "$*" in
     *ensurepip*) exit ${NO_VENV:-0} ;;
     *version_info*) exit ${WRONG_VERSION:-0} ;;
     *python_version*) echo 3.12.3 ;;
-    "-m venv"*) rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo "VIRTUAL_ENV=$PWD/.venv" >.venv/bin/activate ;;
+    "-m venv"*)
+        rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo "VIRTUAL_ENV=$PWD/.venv" >.venv/bin/activate ;;
     "-m pip --version") exit 0 ;;
     "-m pip install"*) echo "$*" >>pip.calls; echo "${PIP_SAYS:-}"; exit ${PIP_FAILS:-0} ;;
 esac
