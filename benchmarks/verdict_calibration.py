@@ -3,7 +3,7 @@
     python benchmarks/verdict_calibration.py [--sweeps 4000] [--out benchmarks/results/verdict_calibration.json]
 
 Every simulated sweep that could be called "supported" goes through `bellmark.stats.judge` itself. The others are known
-not to be: "supported" needs Welch's p below alpha, which is computed for all sweeps at once.
+not to be: "supported" needs a Welch p below the level that Holm and the looks leave, which is quick for all sweeps.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 from bellmark.stats import Arm, Claim, SeedResult, Verdict, judge
 from bellmark.stats.claim import FloatArray
 from bellmark.stats.difference import stratified_welch
+from bellmark.stats.multiplicity import pocock_level
 from bellmark.stats.power import least_detectable_effect, t_test_power
 
 SEED_COUNTS = (2, 3, 5, 10)
@@ -86,12 +87,16 @@ def to_arm(name: str, numbers: FloatArray, failed: FloatArray | None = None) -> 
     return Arm(name=name, results=results)
 
 
-def hopeful(numbers: FloatArray, alpha: float) -> FloatArray:
-    """Which sweeps have an arm whose Welch p is below alpha. numbers (S, 1 + A, T, n), baseline first -> (S,) bool."""
+def hopeful(claim: Claim, numbers: FloatArray) -> FloatArray:
+    """Which sweeps could have an arm supported, by Welch's p alone. numbers (S, 1 + A, T, n) -> (S,) bool.
+
+    Holm rejects nothing unless the smallest p is below alpha over the number of arms.
+    """
     tasks = numbers.shape[2]
+    level = pocock_level(claim.alpha, claim.look_plan) / (numbers.shape[1] - 1)
     baseline = [numbers[:, :1, m] for m in range(tasks)]
     return np.asarray(
-        (stratified_welch([numbers[:, 1:, m] for m in range(tasks)], baseline).p_greater() <= alpha + 1e-9).any(axis=1)
+        (stratified_welch([numbers[:, 1:, m] for m in range(tasks)], baseline).p_greater() <= level + 1e-9).any(axis=1)
     )
 
 
@@ -103,7 +108,7 @@ def judge_sweep(claim: Claim, numbers: FloatArray, look: int = 1) -> list[Verdic
 
 def share_supported(claim: Claim, numbers: FloatArray) -> float:
     """Share of sweeps (S, 1 + A, T, n) in which at least one arm is called supported."""
-    chosen = np.flatnonzero(hopeful(numbers, claim.alpha))
+    chosen = np.flatnonzero(hopeful(claim, numbers))
     found = sum(any(v.kind == "supported" for v in judge_sweep(claim, numbers[s])) for s in chosen)
     return found / numbers.shape[0]
 
@@ -112,7 +117,7 @@ def share_at_any_look(claim: Claim, numbers: FloatArray, counts: Sequence[int]) 
     """Share of sweeps (S, 1 + A, T, n) supported at any of the declared looks at the first `counts` seeds."""
     found = np.zeros(numbers.shape[0], dtype=bool)
     for look, n in enumerate(counts, start=1):
-        for s in np.flatnonzero(hopeful(numbers[..., :n], claim.alpha) & ~found):
+        for s in np.flatnonzero(hopeful(claim, numbers[..., :n]) & ~found):
             found[s] = any(v.kind == "supported" for v in judge_sweep(claim, numbers[s][..., :n], look))
     return float(found.mean())
 

@@ -64,22 +64,22 @@ def _nearest(steps: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.
     if np.unique(indices).size < indices.size or np.any(distance > spacing / 2):
         worst = int(wanted[distance.argmax()])
         raise ScheduleError(f"unequal schedules: no evaluation near step {worst:,} in one of the runs")
-    return indices
+    return np.asarray(indices, dtype=np.int64)
 
 
 def final(values: FloatArray, last: int) -> FloatArray:
     """The last evaluation. values (..., k) -> (...)."""
-    return values[..., -1]
+    return np.asarray(values[..., -1], dtype=np.float64)
 
 
 def last_mean(values: FloatArray, last: int) -> FloatArray:
     """The mean of the last `last` evaluations, or of all when there are fewer. values (..., k) -> (...)."""
-    return values[..., -last:].mean(axis=-1)
+    return np.asarray(values[..., -last:].mean(axis=-1), dtype=np.float64)
 
 
 def peak(values: FloatArray, last: int) -> FloatArray:
     """The best evaluation; only comparable at equal k, see `power.peak_bias`. values (..., k) -> (...)."""
-    return values.max(axis=-1)
+    return np.asarray(values.max(axis=-1), dtype=np.float64)
 
 
 SUMMARISE: Mapping[Summary, Callable[[FloatArray, int], FloatArray]] = {

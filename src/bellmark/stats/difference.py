@@ -124,11 +124,10 @@ def permutation_test(
         greater, less = (labelled >= observed - slack).sum(), (labelled <= observed + slack).sum()
         return Permutation((1 + int(greater)) / (1 + draws), (1 + int(less)) / (1 + draws), exact=False)
     first, second = (_sums([_differences(moved[m], baseline[m]) for m in half]) for half in halves)
-    if second.size > first.size:
-        first, second = second, first
-    first = np.sort(first)
-    greater = first.size * second.size - int(np.searchsorted(first, observed - slack - second, side="left").sum())
-    less = int(np.searchsorted(first, observed + slack - second, side="right").sum())
+    few, many = sorted((first, second), key=np.size)
+    few = np.sort(few)
+    greater = few.size * many.size - int(np.searchsorted(few, observed - slack - many, side="left").sum())
+    less = int(np.searchsorted(few, observed + slack - many, side="right").sum())
     total = math.prod(counts)
     return Permutation(greater / total, less / total, exact=True)
 

@@ -33,7 +33,7 @@ def seeds_per_arm(effect: float, *, alpha: float = 0.05, power: float = 0.8, sid
 
     def enough(n: int) -> bool:
         quantiles = stdtrit(2 * n - 2, 1.0 - alpha / sides) + stdtrit(2 * n - 2, power)
-        return bool(n >= 2.0 * (quantiles / effect) ** 2)
+        return bool(n * effect**2 >= 2.0 * quantiles**2)
 
     return _first(enough)
 
