@@ -48,8 +48,10 @@ def h1_task(name: str) -> MujocoTask:
         paid, ended = (_plain if SCENERY[name] == "plain" else _hills)(model, data)
         economy, progress = _small_forces(data.actuator_force), _progress(model, data, SPEED[name])
 
+        state = (data.qpos, data.qvel)
+
         def observe(row: Floats) -> None:
-            np.concatenate([data.qpos, data.qvel], out=row)
+            np.concatenate(state, out=row)
 
         def reward() -> float:
             return economy() * paid() * progress()
@@ -106,10 +108,11 @@ def _hills(model: mujoco.MjModel, data: mujoco.MjData) -> tuple[Callable[[], flo
 
 def _small_forces(forces: Floats) -> Callable[[], float]:
     """4/5 plus a fifth of the mean of 1 - (force/10)^2, floored at 0."""
+    count, total = len(forces), np.add.reduce
 
     def economy() -> float:
         scaled = forces / FORCE_SCALE
-        return (4 + float(np.maximum(1 - scaled * scaled, 0).mean())) / 5
+        return (4 + float(total(np.maximum(1 - scaled * scaled, 0))) / count) / 5
 
     return economy
 
