@@ -55,11 +55,11 @@ def _summary(episodes: Episodes) -> dict[str, Any]:
     from bellmark.stats.intervals import wilson
 
     successes, count = int(episodes.success.sum()), len(episodes.success)
-    low, high = wilson(successes, count)
+    interval = wilson(successes, count)
     return {
         "success": successes / count,
-        "success_low": low,
-        "success_high": high,
+        "success_low": interval.low,
+        "success_high": interval.high,
         "return": float(episodes.returns.mean()),
         "length": float(episodes.length.mean()),
     }

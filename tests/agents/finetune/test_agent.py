@@ -158,8 +158,8 @@ def test_no_dead_knobs(knob):
     base = list(QUICK)
     if knob.path == "task.reward":
         base = []
-    elif knob.path in ("advantage.bootstrap", "advantage.horizon", "advantage.tolerance"):
-        base = ["task=probe", "task.name=time-limit"]  # where the end of an episode is a time limit
+    elif knob.path in ("gamma", *(f"advantage.{k}" for k in ("lambda_", "bootstrap", "horizon", "tolerance"))):
+        base = ["task=probe", "task.name=time-limit"]  # episodes of several steps that end by a time limit
     if knob.choice.startswith(("advantage", "update", "start")):
         base.append(knob.choice)
     if "advantage=branch" in base:

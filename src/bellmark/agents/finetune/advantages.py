@@ -167,5 +167,8 @@ class Branch(Choice):
             generator=context.generator,
         )
         value = branches.v_KM.mean(1)
-        metrics = {"value/mean": float(value.mean()), "advantage/replica_std": float(branches.q_KM.std(1).mean())}
+        metrics = {
+            "value/mean": float(value.mean()),
+            "advantage/replica_std": float(branches.q_KM.std(1, correction=0).mean()),
+        }
         return Estimate(rows, branches.q_KM.mean(1) - value, value, branches.steps, metrics)
