@@ -10,15 +10,11 @@ rewards or actions to wait for: the limit. "elsewhere" is the share of the machi
 
 from __future__ import annotations
 
-import json
 import os
-import platform
-import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -32,6 +28,7 @@ import click
 import gymnasium
 import mujoco
 import numpy as np
+import provenance
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from mujoco.rollout import Rollout
 from numpy.typing import NDArray
@@ -40,7 +37,7 @@ from bellmark.envs.dmc import make_dmc
 from bellmark.envs.dmc.catalogue import DIRECT_IDS, direct_task
 from bellmark.envs.engine import MujocoSimulation
 
-RESULT = Path(__file__).parent / "results" / "env_speed.json"
+PACKAGES = ("mujoco", "dm_control", "gymnasium", "numpy")
 GOALS = {"dog-run": 1_800, "hopper-hop": 26_000, "quadruped-walk": 10_500, "humanoid-walk": 6_200}  # on two cores
 ENVPOOL = {
     "dog-run": "DogRun",
@@ -154,9 +151,8 @@ def gym_vector(name: str, kind: str) -> Iterator[Turn]:
 @contextmanager
 def env_pool(name: str) -> Iterator[Turn]:
     """EnvPool's own C++ environment; an agent step is two calls, since its frame_skip shortens the control interval."""
-    env: Any = import_module("envpool").make(
-        f"{ENVPOOL[name]}-v1", env_type="gymnasium", num_envs=WORLDS, num_threads=CORES, seed=0
-    )
+    envpool: Any = import_module("envpool")
+    env = envpool.make(f"{ENVPOOL[name]}-v1", env_type="gymnasium", num_envs=WORLDS, num_threads=CORES, seed=0)
     path = actions(WORLDS, env.action_space.shape[0])
 
     def turn(steps: int) -> int:
@@ -239,37 +235,11 @@ def measure(name: str, rounds: int, seconds: float) -> dict[str, Window]:
     return best
 
 
-def machine() -> dict[str, str | int]:
-    """The processor and the software, without names or paths."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor() or "unknown",
-        "cores": CORES,
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("mujoco", "dm_control", "gymnasium", "numpy")},
-    }
-
-
-def commit() -> str | None:
-    """The commit that was measured, with a plus when the environments had uncommitted changes."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    source = str(Path(__file__).parent.parent / "src" / "bellmark" / "envs")
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", source], check=False).returncode
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+" if dirty else "")
-
-
 @click.command()
 @click.option("--task", "tasks", multiple=True, default=tuple(GOALS), help="Task to measure; may be repeated.")
 @click.option("--rounds", default=5, help="Turns of each contender; the best counts.")
 @click.option("--seconds", default=0.3, help="Length of a turn.")
-@click.option("--out", default=RESULT, type=click.Path(path_type=Path), help="Where the numbers go.")
-def main(tasks: tuple[str, ...], rounds: int, seconds: float, out: Path) -> None:
+def main(tasks: tuple[str, ...], rounds: int, seconds: float) -> None:
     """Measure, print the table, write the result file."""
     results: dict[str, dict[str, Window]] = {}
     for name in tasks:
@@ -278,10 +248,9 @@ def main(tasks: tuple[str, ...], rounds: int, seconds: float, out: Path) -> None
         print(f"{name}: agent steps/s{goal} ({results[name]['ours'].elsewhere:.0%} of the machine busy elsewhere)")
         for label, best in results[name].items():
             print(f"  {label:<18}{best.rate:>10,.0f}   per processor second {best.cpu_rate:>10,.0f}")
-    kept = {name: {label: w._asdict() for label, w in found.items()} for name, found in results.items()}
-    written = {"commit": commit(), "machine": machine(), "date": datetime.now(UTC).date().isoformat(), "tasks": kept}
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    tables = {name: {label: w._asdict() for label, w in found.items()} for name, found in results.items()}
+    packages = {package: version(package) for package in PACKAGES}
+    print(provenance.save("env_speed", {"worlds": WORLDS, "packages": packages, "tasks": tables}))
 
 
 if __name__ == "__main__":
