@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,7 +90,12 @@ def _sweep(file: str, root: Path, metric: str | None) -> Dossier:
             f"--metric {metric}: sweep {sweep.name} declares {sweep.expect.metric}; change expect.metric there"
         )
     found = plan(sweep, resolve, root)
-    return collect_plan(found, [*found.results(), *_strays(found.home)], file)
+    return collect_plan(found, [*found.results(), *_strays(found.home)], _spoken([file], root))
+
+
+def _spoken(what: Sequence[str], root: Path) -> str:
+    """The arguments as they are typed again."""
+    return shlex.join([*what, *(["--runs", str(root)] if root != Path("runs") else [])])
 
 
 def _strays(home: Path) -> list[Run]:
@@ -112,7 +118,7 @@ def _runs(what: Sequence[str], root: Path, metric: str | None) -> Dossier:
         runs.update({run.path.resolve(): run for run in found})
     only = Path(what[0])
     name = only.resolve().name if len(what) == 1 and only.is_dir() else "runs"
-    return collect_runs(list(runs.values()), name=name, source=" ".join(what), metric=metric)
+    return collect_runs(list(runs.values()), name=name, source=_spoken(what, root), metric=metric)
 
 
 def _object(dossier: Dossier, verdicts: Sequence[Verdict]) -> dict[str, object]:

@@ -28,13 +28,14 @@ NO_FLOATS: NDArray[np.float64] = np.zeros(0)
 def collect_plan(plan: Plan, runs: Sequence[Run], source: str = "") -> Dossier:
     """The dossier of a sweep: every planned run, joined to its record by fingerprint.
 
-    Runs that belong to no cell of the plan are counted in a caution: the sweep file or a recipe has changed since.
+    Runs that the plan does not know are named in a caution: the sweep file or a recipe has changed since.
     """
     sweep = plan.sweep
-    recorded = {run.meta.fingerprint: run for run in runs}
-    arms = [_planned_arm(cell, plan, recorded, sweep.expect.metric) for cell in plan.cells]
+    recorded = {run.meta.fingerprint: run for run in reversed(runs)}  # of two records of one run the first given
+    cells = sorted(plan.cells, key=lambda cell: not cell.is_baseline)
+    arms = [_planned_arm(cell, plan, recorded, sweep.expect.metric) for cell in cells]
     planned = {run.fingerprint for run in plan.runs}
-    strays = sorted(run.name for run in runs if run.meta.fingerprint not in planned)
+    strays = sorted({run.name for run in runs if run.meta.fingerprint not in planned})
     dossier = Dossier(
         name=sweep.name,
         sweep=sweep,
@@ -44,7 +45,7 @@ def collect_plan(plan: Plan, runs: Sequence[Run], source: str = "") -> Dossier:
         tasks=plan.tasks,
         arms=tuple(_with_problems(arms)),
     )
-    notes = [f"run {name} belongs to no cell of the sweep as its file stands now; left out" for name in strays]
+    notes = [f"run {name} is not planned by the sweep as its file stands now; left out" for name in strays]
     return replace(dossier, cautions=(*plan.warnings, *notes, *_cautions(dossier)))
 
 
@@ -193,7 +194,7 @@ def _headline(runs: Sequence[Run], metric: str | None) -> str:
 
 
 def _likeness(run: Run) -> str:
-    """Equal for runs that repeat one another: by the name of their arm, and all of the configuration but seed and task."""
+    """Equal for runs that repeat one another: the same arm, and the same configuration but for seed and task."""
     rest = {k: v for k, v in run.meta.config.items() if k not in ("seed", "task")}
     return json.dumps([run.meta.arm, run.meta.recipe, fingerprint(rest)])
 

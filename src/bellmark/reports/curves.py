@@ -7,7 +7,7 @@ finished seeds a thick one, and from three seeds on a band, the pointwise 95% t 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from bellmark.reports.dossier import ArmRecord, Dossier, RunRecord
 from bellmark.reports.numbers import BAND_SEEDS, mean_curve
 from bellmark.reports.scales import Axis, Floats, cost_axis, linear, outline, text_of
-from bellmark.reports.words import Unit, duration, short, some
+from bellmark.reports.words import Unit, clock_unit, short, some
 
 SIZE = 1000  # a plot's own width and height; y grows downwards
 MOST_POINTS = 400  # per line; longer curves keep the extremes of every stretch
@@ -87,7 +87,6 @@ AXES = {
     "simulator": AxisChoice("simulator", "real + branch steps", "simulator steps, real and branch together"),
     "wall": AxisChoice("wall", "wall time", "time spent in all phases of the run"),
 }
-WRITE: dict[str, Callable[[float], str]] = {"real": short, "simulator": short, "wall": duration}
 
 
 def axes_of(dossier: Dossier) -> list[AxisChoice]:
@@ -131,7 +130,16 @@ def _y_axis(runs: Sequence[RunRecord], unit: Unit) -> Axis:
 def _x_axis(runs: Sequence[RunRecord], axis: str) -> Axis:
     known = [x[np.isfinite(x)] for x in (x_of(run, axis) for run in runs)]
     spent = [x[x > 0] for x in known]
-    return cost_axis([float(x.max()) for x in spent if len(x)], [float(x.min()) for x in spent if len(x)])
+    ends = [float(x.max()) for x in spent if len(x)]
+    unit = clock_unit(max(ends, default=0.0))[0] if axis == "wall" else 1.0
+    return cost_axis(ends, [float(x.min()) for x in spent if len(x)], unit=unit)
+
+
+def _x_ticks(axis: Axis, key: str) -> Ticks:
+    if key != "wall":
+        return text_of(axis, short)
+    seconds, name = clock_unit(axis.high)
+    return text_of(axis, lambda x: f"{x / seconds:.3g} {name}" if x else "0")
 
 
 def _panel(dossier: Dossier, arm: ArmRecord, task: str, y: Axis, scales: dict[str, Axis]) -> Panel:
@@ -156,7 +164,7 @@ def _layer(key: str, x: Axis, y: Axis, shown: dict[str, tuple[RunRecord, ...]]) 
     lines = [_line(run, role, x(_known(x_of(run, key))), y) for role, runs in shown.items() for run in runs
              if len(run.trace.step) and np.isfinite(x_of(run, key)).any()]  # fmt: skip
     means = [mean for role, runs in shown.items() for mean in _means(runs, role, key, x, y)]
-    return Layer(key, x.log, text_of(x, WRITE[key]), tuple(lines), tuple(means))
+    return Layer(key, x.log, _x_ticks(x, key), tuple(lines), tuple(means))
 
 
 def _line(run: RunRecord, role: str, x: Floats, y: Axis) -> Line:

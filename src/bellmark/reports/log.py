@@ -116,10 +116,11 @@ def _results(dossier: Dossier) -> str:
         where = f", {escape(found.task)}" if len(dossier.tasks) > 1 else ""
         rows = []
         for row in found.rows:
-            cells = [f"**{c.text}**" if c.best or (row.is_mean and c.text) else c.text or DASH for c in row.cells]
+            cells = [f"**{c.text}**" if c.best else c.text or DASH for c in row.cells]
             peak = row.peak.text if row.is_mean else f"{row.peak.text} ({row.peak.detail})"
             state = "" if row.run is None or row.run.finished else f" ({_state(row.run.state, row.run.failed)})"
-            rows.append([escape(row.label) + state, *cells, peak])
+            label = f"**{escape(row.label)}**" if row.is_mean else escape(row.label)
+            rows.append([label + state, *cells, peak])
         head = ["Experiment", *(f"Step {count(step)}" for step in found.steps), "Peak"]
         left_out = f"\n\n{found.left_out} evaluations between these are left out." if found.left_out else ""
         parts.append(f"### Results: {escape(dossier.metric)}{where}\n\n{table(head, rows)}{left_out}")

@@ -1,8 +1,8 @@
 """The report as one HTML file: no network, no fonts of its own, readable without JavaScript.
 
 Curves are SVG written here, not drawn by a library in the browser: so the page prints, needs no script to be read, and
-every line carries its run and steps as attributes. Past 400 points a line is thinned to the extremes of each stretch, so
-that a page of a thousand runs stays a few megabytes. The script adds hover and arrow keys, in about 120 lines.
+every line carries its run and steps as attributes. Past 400 points a line is thinned to the extremes of its stretches,
+so that a page of a thousand runs stays a few megabytes. The script adds hover and arrow keys, in about 120 lines.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 from bellmark.reports import tables
 from bellmark.reports.curves import axes_of, panels
 from bellmark.reports.dossier import ArmRecord, Dossier, RunRecord
-from bellmark.reports.effects import effect_unit, forest, summary_name
+from bellmark.reports.effects import effect_text, effect_unit, forest, summary_name
 from bellmark.reports.remarks import remarks
 from bellmark.reports.words import STATES, VERDICTS, Unit, count, listed, some
 from bellmark.stats import Verdict
 from bellmark.stats.claim import SUMMARIES
 
-MOST_SENTENCES = 8  # verdicts spelled out at the top; more are counted there and listed with the effects
+MOST_SENTENCES = 3  # verdicts spelled out at the top; more are listed there, and spelled out with the effects
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _context(dossier: Dossier, verdicts: Sequence[Verdict], notes: str) -> dict[
         "d": dossier,
         "sweep": dossier.sweep,
         "verdicts": verdicts,
-        "spelled": verdicts[:MOST_SENTENCES],
+        "spelled": len(verdicts) <= MOST_SENTENCES,
         "kind": kind,
         "headline": words,
         "problems": _problems(verdicts),
@@ -198,15 +198,14 @@ def _tests(verdict: Verdict, dossier: Dossier) -> dict[str, Any]:
         "p_welch": p(verdict.p_welch),
         "p_permutation": p(verdict.p_permutation),
         "level": f"{verdict.level:.4g}" if verdict.p_welch is not None else "",
+        "effect": effect_text(unit, verdict.estimate, verdict.low, verdict.high),
+        "opposite": verdict.opposite,
+        "sentence": verdict.sentence,
         "pairs": "" if verdict.pairs is None else f"{verdict.pairs_won:g} of {verdict.pairs}",
         "better": "" if verdict.probability_of_improvement is None else f"{verdict.probability_of_improvement:.2f}",
         "noise": "" if verdict.noise_floor is None else unit.difference(verdict.noise_floor).replace("+", "±"),
         "seeds": "" if verdict.seeds_needed is None else f"{verdict.seeds_needed:,}",
-        "summaries": {
-            name: (result.kind, result.opposite, unit.difference(result.estimate))
-            for name, result in verdict.by_summary.items()
-        },
-        "depends": verdict.depends_on_statistic,
+        "statistics": "" if not verdict.by_summary else "disagree" if verdict.depends_on_statistic else "agree",
     }
 
 

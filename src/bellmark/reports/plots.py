@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bellmark.reports.dossier import ArmRecord, Dossier
-from bellmark.reports.effects import effect_unit
+from bellmark.reports.effects import bare, effect_unit
 from bellmark.reports.numbers import mean_curve
 from bellmark.reports.words import VERDICTS, Unit, short
 from bellmark.stats import Verdict
@@ -79,7 +79,7 @@ def _curves(dossier: Dossier) -> Figure:
             axes = grid[i, j]
             sides = [(dossier.baseline, BASE)] if dossier.baseline and dossier.baseline is not arm else []
             for side, colour in (*sides, (arm, ARM)):
-                _side(axes, side, task, colour)
+                _side(axes, side, task, colour, unit)
             axes.set_title(
                 f"{_plain(arm.name)}, {_plain(task)}" if rows > 1 else _plain(arm.name), loc="left", fontsize=9
             )
@@ -94,7 +94,7 @@ def _curves(dossier: Dossier) -> Figure:
     return figure
 
 
-def _side(axes: Axes, arm: ArmRecord, task: str, colour: str) -> None:
+def _side(axes: Axes, arm: ArmRecord, task: str, colour: str, unit: Unit) -> None:
     for run in arm.on(task):
         style = "-" if run.finished else "--" if run.failed else ":"
         axes.plot(run.trace.step, run.trace.value, style, color=colour, linewidth=0.7, alpha=0.55)
@@ -103,7 +103,7 @@ def _side(axes: Axes, arm: ArmRecord, task: str, colour: str) -> None:
         return
     label = f"{_plain(arm.name)} (n = {curve.n})"
     axes.plot(curve.step, curve.mean, color=colour, linewidth=1.8, label=label)
-    low, high = (np.clip(b, 0, 1) if Unit(axes.get_ylabel()).is_share else b for b in (curve.low, curve.high))
+    low, high = (np.clip(b, 0, 1) if unit.is_share else b for b in (curve.low, curve.high))
     axes.fill_between(curve.step, low, high, color=colour, alpha=0.12, linewidth=0)
 
 
@@ -127,8 +127,9 @@ def _effects(dossier: Dossier, verdicts: Sequence[Verdict]) -> Figure:
     axes.set_yticks(range(len(verdicts)), [_plain(v.arm) for v in reversed(verdicts)])
     axes.set_ylim(-0.6, len(verdicts) - 0.4)
     axes.grid(axis="y", visible=False)
-    axes.xaxis.set_major_formatter(lambda x, _: unit.difference(x).replace(".0 pp", " pp"))
-    axes.set_xlabel(f"improvement of {_plain(dossier.metric)} over {_plain(verdicts[0].baseline)}")
+    axes.xaxis.set_major_formatter(lambda x, _: "0" if abs(x) < 1e-12 else bare(unit, x).removesuffix(".0"))
+    points = ", percentage points" if unit.is_share else ""
+    axes.set_xlabel(f"improvement of {_plain(dossier.metric)} over {_plain(verdicts[0].baseline)}{points}")
     return figure
 
 

@@ -37,7 +37,8 @@ def _of_verdict(dossier: Dossier, verdict: Verdict) -> Iterator[str]:
             f"{verdict.arm}: two equal policies would differ by up to {floor} from evaluation episodes alone "
             f"(95%); the effect of {unit.difference(verdict.estimate)} lies {inside} that"
         )
-    yield from (f"{verdict.arm}: {problem}" for problem in verdict.problems if verdict.kind != "invalid")
+    if verdict.kind not in ("invalid", "pending"):
+        yield from (f"{verdict.arm}: {problem}" for problem in verdict.problems)
 
 
 def _start(dossier: Dossier) -> Iterator[str]:
@@ -81,7 +82,8 @@ def _sampled_gap(dossier: Dossier, arm: ArmRecord) -> Iterator[str]:
     if done:
         plain = float(np.mean([r.trace.value[-1] for r in done]))
         sampled = float(np.mean([r.others[name].value[-1] for r in done]))
-        yield f"{arm.name}: ends at {unit.value(plain)} with deterministic actions, at {unit.value(sampled)} with sampled"
+        ends = f"{unit.value(plain)} with deterministic actions, {unit.value(sampled)} with sampled ones"
+        yield f"{arm.name}: ends at {ends}"
 
 
 def _work(arm: ArmRecord) -> Iterator[str]:

@@ -54,18 +54,19 @@ def linear(low: float, high: float, *, most: int = 5, loose: bool = False) -> Ax
     return Axis(low, high, tuple(round(k * step, 12) for k in range(first, last + 1)))
 
 
-def cost_axis(ends: Sequence[float], starts: Sequence[float], *, most: int = 5) -> Axis:
+def cost_axis(ends: Sequence[float], starts: Sequence[float], *, unit: float = 1.0, most: int = 5) -> Axis:
     """An axis of what runs have spent: from 0, or logarithmic where the dearest cost many times the cheapest.
 
     Args:
         ends: the last value of each run.
         starts: the first value above 0 of each run.
+        unit: ticks of a linear axis are round in this many.
     """
-    ends, starts = [e for e in ends if e > 0], [s for s in starts if s > 0]
     if not ends:
         return linear(0.0, 1.0, most=most)
     if max(ends) < LOG_FROM * min(ends):
-        return linear(0.0, max(ends), most=most)
+        in_units = linear(0.0, max(ends) / unit, most=most)
+        return Axis(0.0, max(ends), tuple(tick * unit for tick in in_units.ticks))
     low = min(starts) / 2
     powers = range(math.ceil(math.log10(low)), math.floor(math.log10(max(ends))) + 1)
     return Axis(low, max(ends), tuple(10.0**p for p in powers), log=True)

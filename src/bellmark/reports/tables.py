@@ -244,9 +244,10 @@ class Setting(NamedTuple):
 
 def differing_settings(dossier: Dossier) -> list[Setting]:
     """Keys in which some arm differs from the baseline (without one: from the first arm), with every arm's value."""
-    keys = dict.fromkeys(key for arm in dossier.arms for key in arm.differs)
+    keys = list(dict.fromkeys(key for arm in dossier.arms for key in arm.differs))
+    roots = [key.split(".")[0] for key in keys]
     rows = []
-    for key in keys:
+    for key in sorted(keys, key=lambda k: roots.index(k.split(".")[0])):
         before = next(arm.differs[key][0] for arm in dossier.arms if key in arm.differs)
         cells = []
         for arm in dossier.arms:

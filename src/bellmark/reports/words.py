@@ -117,6 +117,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def clock_unit(longest: float) -> tuple[float, str]:
+    """(seconds, name) of the unit in which times up to `longest` are written on an axis."""
+    return (1.0, "s") if longest <= 180 else (60.0, "min") if longest <= 3 * 3600 else (3600.0, "h")
+
+
 def listed(words: list[str]) -> str:
     """`a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

@@ -1,0 +1,81 @@
+"""Axes that hold their data, numbers as written, figures for papers."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_ledger import Ledger
+
+from bellmark.reports import judged, plots
+from bellmark.reports.scales import cost_axis, linear, outline, thin
+from bellmark.reports.words import Unit, duration, listed, short, significant
+
+numbers = st.floats(-1e9, 1e9).filter(lambda x: x == 0 or abs(x) > 1e-6)
+
+
+@given(numbers, numbers)
+def test_a_linear_axis_holds_its_ends_and_few_round_ticks(a: float, b: float) -> None:
+    low, high = min(a, b), max(a, b)
+    axis = linear(low, high, loose=True)
+    span = axis.high - axis.low
+    assert axis.low <= low + 1e-6 * span and axis.high >= high - 1e-6 * span
+    assert 2 <= len(axis.ticks) <= 8
+    positions = [axis.at(tick) for tick in axis.ticks]
+    assert positions == sorted(positions) and all(0 <= p <= 1 for p in positions)
+
+
+def test_round_ticks() -> None:
+    assert linear(0.0, 1.0).ticks == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    assert linear(0.0, 50_000.0).ticks == (0.0, 10_000.0, 20_000.0, 30_000.0, 40_000.0, 50_000.0)
+
+
+def test_an_axis_of_very_unequal_costs_is_logarithmic() -> None:
+    axis = cost_axis([50_000.0, 40e6], [5_000.0, 4e6])
+    assert axis.log and axis.ticks == (1e4, 1e5, 1e6, 1e7)
+    assert axis.at(0.0) == 0.0 and axis.at(40e6) == 1.0
+    assert axis.at(1e6) - axis.at(1e5) == pytest.approx(axis.at(1e7) - axis.at(1e6))
+    assert not cost_axis([50_000.0, 60_000.0], [5_000.0, 5_000.0]).log
+    assert cost_axis([90 * 60.0], [60.0], unit=60.0).ticks == tuple(60.0 * m for m in (0, 20, 40, 60, 80))
+
+
+def test_a_thinned_line_keeps_its_extremes() -> None:
+    values = np.sin(np.arange(10_000) / 50.0)
+    values[7_777] = 9.0
+    kept = outline(values, 400)
+    assert len(kept) <= 402 and {0, 7_777, 9_999} <= set(kept)
+    assert thin(1_000, 11)[0] == 0 and thin(1_000, 11)[-1] == 999 and len(thin(1_000, 11)) == 11
+    assert thin(3, 11) == [0, 1, 2]
+
+
+def test_numbers_as_written() -> None:
+    share, plain = Unit("eval/success"), Unit("eval/return")
+    assert share.value(0.9583) == "95.8%" and share.difference(-0.041) == "−4.1 pp"
+    assert share.interval(0.9, 1.07) == "[90.0%, 100.0%]" and share.interval(-math.inf, math.inf) == ""
+    assert plain.value(-12.3456) == "−12.35" and plain.value(math.nan) == "–"
+    assert [significant(x) for x in (0, 3.0, 312.44, 98765.4, 0.00123456)] == ["0", "3", "312.4", "98,765", "0.001235"]
+    assert [short(x) for x in (0, 500, 50_000, 2_050_000)] == ["0", "500", "50k", "2.05M"]
+    assert [duration(s) for s in (0.42, 59.6, 200, 7500)] == ["0.4 s", "1 min 00 s", "3 min 20 s", "2 h 05 min"]
+    assert listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_figures(full: Ledger) -> None:
+    pytest.importorskip("matplotlib")
+    dossier = full.dossier()
+    files, note = plots.write_figures(dossier, judged(dossier), full.folder / "figures")
+    assert [f.name for f in files] == ["curves.svg", "curves.png", "effects.svg", "effects.png"] and note == ""
+    assert "supported" in files[2].read_text() and files[1].read_bytes()[:4] == b"\x89PNG"
+    before = files[0].read_bytes()
+    plots.write_figures(dossier, judged(dossier), full.folder / "figures")
+    assert files[0].read_bytes() == before
+
+
+def test_without_matplotlib_one_line_says_so(full: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    dossier = full.dossier()
+    files, note = plots.write_figures(dossier, judged(dossier), full.folder / "figures")
+    assert files == [] and note == "figures skipped: matplotlib is not installed (pip install 'bellmark[plots]')"
