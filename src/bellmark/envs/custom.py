@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
@@ -41,9 +42,11 @@ class Custom(Choice):
         """
         build = self._class() if ":" in self.env else self._registered()
         horizon = self.horizon or self._own_horizon()
-        if isinstance(build, type) and issubclass(build, VectorEnv):
-            return BatchedEnv(Together(self._call(lambda: build(num_envs=num_envs, **self.arguments)), horizon))
-        worlds = [self._call(lambda: build(**self.arguments)) for _ in range(num_envs)]
+        batched = isinstance(build, type) and issubclass(build, VectorEnv)
+        if batched:
+            batch = self._call(partial(build, num_envs=num_envs, **self.arguments))
+            return BatchedEnv(Together(batch, horizon))
+        worlds = [self._call(partial(build, **self.arguments)) for _ in range(num_envs)]
         return BatchedEnv(OneByOne(worlds, horizon))
 
     def _class(self) -> Callable[..., Any]:

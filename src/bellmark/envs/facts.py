@@ -50,7 +50,7 @@ def describe(name: str) -> Facts:
     """
     config = parse_task(name)
     try:
-        env = make_env(config, 1)  # type: ignore[arg-type]
+        env = make_env(config, 1)
     except UserError as error:
         return Facts(name, missing=str(error))
     except ModuleNotFoundError as error:
@@ -74,7 +74,7 @@ def measure(name: str, num_envs: int, threads: int, seconds: float = 1.0) -> Spe
     Raises:
         UserError: no such task, or something that it needs is missing.
     """
-    env = make_env(parse_task(name), num_envs, threads)  # type: ignore[arg-type]
+    env = make_env(parse_task(name), num_envs, threads)
     try:
         env.reset(seed=0)
         actions = _actions(env)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, get_args
 
-from bellmark.config import Choice, build
+from bellmark.config import build
 from bellmark.envs.cartpole import CartPole
 from bellmark.envs.custom import Custom
 from bellmark.envs.dmc import Dmc, task_ids
@@ -32,37 +33,38 @@ class Task(Protocol):
         ...
 
 
-Build = Callable[[], Choice]
+AnyTask = PickCube | Dmc | H1 | CartPole | Probe | Custom
+Build = Callable[[], AnyTask]
 SUITES: Mapping[str, tuple[str, Mapping[str, Build]]] = {
     "pick_cube": (
         "PickCube: a seven-joint arm grasps a cube and holds it at a goal (MuJoCo)",
-        {"pick_cube": PickCube, "pick_cube/dense": lambda: PickCube(reward="dense")},
+        {"pick_cube": PickCube, "pick_cube/dense": partial(PickCube, reward="dense")},
     ),
     "dmc": (
         "DeepMind Control from states, equal to dm_control (MuJoCo)",
-        {name: lambda name=name: Dmc(task=name) for name in task_ids()},
+        {name: partial(Dmc, task=name) for name in task_ids()},
     ),
     "h1": (
         "HumanoidBench's H1 locomotion (MuJoCo; shapes by `bellmark assets humanoid`)",
-        {f"h1-{name}": lambda name=name: H1(task=name) for name in get_args(H1Name)},
+        {f"h1-{name}": partial(H1, task=name) for name in get_args(H1Name)},
     ),
     "cartpole": (
         "CartPole-v1 in NumPy, from its state or from 64x64 pictures",
         {
             "cartpole": CartPole,
-            "cartpole/continuous": lambda: CartPole(action="continuous"),
-            "cartpole/pixels": lambda: CartPole(observation="pixels"),
+            "cartpole/continuous": partial(CartPole, action="continuous"),
+            "cartpole/pixels": partial(CartPole, observation="pixels"),
         },
     ),
     "probe": (
         "tasks with known values and actions, for finding mistakes in learners",
-        {f"probe/{name}": lambda name=name: Probe(name=name) for name in get_args(ProbeName)},
+        {f"probe/{name}": partial(Probe, name=name) for name in get_args(ProbeName)},
     ),
 }
 TASKS: Mapping[str, Build] = {name: make for _, tasks in SUITES.values() for name, make in tasks.items()}
 
 
-def parse_task(text: str) -> Choice:
+def parse_task(text: str) -> AnyTask:
     """The configuration that a task's name stands for.
 
     Raises:

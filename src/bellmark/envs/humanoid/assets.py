@@ -114,7 +114,7 @@ def fetch_hulls(say: Callable[[str], object]) -> Path:
     cache_dir().mkdir(parents=True, exist_ok=True)
     (cache_dir() / "LICENSES.txt").write_text("\n\n----\n\n".join(notices) + "\n")
     part = hulls_file().with_name(f".hulls-{os.getpid()}.npz")
-    np.savez_compressed(part, **{name: hulls[name] for name in sorted(hulls)})
+    np.savez_compressed(part, allow_pickle=False, **{name: hulls[name] for name in sorted(hulls)})
     os.replace(part, hulls_file())
     return hulls_file()
 
