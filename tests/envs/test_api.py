@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from numpy.typing import NDArray
 
-from bellmark.envs.api import BatchedEnv, Exactness, Indices, Snapshot, Transition
+from bellmark.envs.api import BatchedEnv, Exactness, Indices, Snapshot, Streams, Transition
 
 
 class Walks:
@@ -236,6 +236,33 @@ def test_gymnasium_accepts_it() -> None:
         assert terminated.dtype == truncated.dtype == np.bool_
         lengths += info["episode"]["l"][info["_episode"]].tolist() if "episode" in info else []
     assert lengths and max(lengths) <= 5
+
+
+KEYS = np.array([[7, 0, 0], [7, 1, 0], [7, 0, 1], [8, 0, 0], [2**40, 63, 10**9]])
+
+
+def test_streams_are_decided_by_their_keys_alone() -> None:
+    streams = Streams(KEYS)
+    numbers = streams.uniform(6)
+    assert numbers.shape == (5, 6) and numbers.min() >= 0 and numbers.max() < 1
+    assert len(np.unique(numbers)) == 30, "no two keys or columns share a number"
+    np.testing.assert_array_equal(Streams(KEYS[[4, 1]]).uniform(6), numbers[[4, 1]])
+    np.testing.assert_array_equal(streams.uniform(2), numbers[:, :2])
+    assert len(streams) == 5
+    assert [rng.random() for rng in streams] == [np.random.default_rng(key).random() for key in KEYS.tolist()]
+    assert streams[0] is streams[0], "a generator goes on where it was left"
+
+
+def test_uniform_numbers_of_neighbouring_keys_are_even_and_uncorrelated() -> None:
+    grid = np.stack(np.meshgrid([3], np.arange(64), np.arange(64), indexing="ij"), axis=-1).reshape(-1, 3)
+    numbers = Streams(grid).uniform(2)  # 4096 keys that differ in slot and episode only
+    counts = np.histogram(numbers, bins=32, range=(0, 1))[0]
+    # 8192 numbers in 32 bins: chi-squared with 31 degrees of freedom exceeds 61.1 once in a thousand
+    assert ((counts - 256) ** 2 / 256).sum() < 61.1
+    table = numbers[:, 0].reshape(64, 64)
+    pairs = [(numbers[:, 0], numbers[:, 1]), (table[1:], table[:-1]), (table[:, 1:], table[:, :-1])]
+    for a, b in pairs:
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 4 / np.sqrt(a.size)
 
 
 def test_close_reaches_the_simulation_and_frames_come_from_it() -> None:
