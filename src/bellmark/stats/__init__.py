@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bellmark.stats.claim import Arm, Claim, SeedResult
-from bellmark.stats.verdict import BySummary, FailedShare, Verdict, WorstCase, judge
+from bellmark.stats.outcome import BySummary, FailedShare, Verdict, WorstCase
+from bellmark.stats.verdict import judge
 
 __all__ = ["Arm", "BySummary", "Claim", "FailedShare", "SeedResult", "Verdict", "WorstCase", "judge"]

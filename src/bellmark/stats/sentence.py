@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from bellmark.stats.evidence import Kind
-    from bellmark.stats.verdict import Verdict
+from bellmark.stats.evidence import Kind
+from bellmark.stats.outcome import Verdict
 
 
 def sentence(verdict: Verdict) -> str:
