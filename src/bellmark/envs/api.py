@@ -173,7 +173,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Begin an episode in every world, or in those of `options["reset_mask"]`.
+        """Begin an episode in every world, or in those of `options["reset_mask"]`; returns their observations only.
 
         With an int seed, world i draws its episodes from (seed, i); with a sequence, from (seed[i], 0). The same
         (seed, slot, episode) is the same start state whatever the batch size, which is what pairs evaluations.
