@@ -27,8 +27,10 @@ class Boat(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     """Two thrusts in [-1, 1] move a boat on a drifting sea; reward 1 ends the episode at the buoy.
 
     Four things make an environment exact here: all its state in its own attributes, chance from `self.np_random` alone,
-    `terminated` for the task's own end, and no time limit of its own (the `horizon` is the package's business).
+    `terminated` for the task's own end, and no time limit in `step` (the package applies the class's `horizon`).
     """
+
+    horizon = STEPS
 
     def __init__(self, current: float = 0.3) -> None:
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (6,), np.float32)
@@ -64,7 +66,7 @@ def steer(obs: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def main() -> None:
     """Play, save, and look ahead."""
-    task = Custom(env=f"{__name__}:Boat", arguments={"current": 0.2}, horizon=STEPS)
+    task = Custom(env=f"{__name__}:Boat", arguments={"current": 0.2})
     env = make_env(task, num_envs=16)
     obs, _ = env.reset(seed=0)
     print(f"{env.num_envs} worlds, observations {obs.shape}, restored worlds are {env.exactness}")

@@ -241,7 +241,7 @@ def test_a_batch_that_resets_itself_is_refused(monkeypatch: pytest.MonkeyPatch) 
         (Custom(env="Pendulum-v9"), "did you mean Pendulum-v1"),
         (Custom(env="no_such_module:Env"), "no module 'no_such_module'"),
         (Custom(env="own_worlds:Drif", horizon=5), "did you mean Drift"),
-        (Custom(env="own_worlds:Drift"), "horizon=1000"),
+        (Custom(env="own_worlds:Drift"), "horizon=1000, or as a class attribute"),
         (Custom(env="own_worlds:Drift", horizon=5, arguments={"wind": 1}), "wind"),
         (Custom(env="own_worlds:Mixed", horizon=5, arguments={"undriven": True}), "bounded vector"),
     ],
@@ -252,10 +252,11 @@ def test_what_does_not_fit_is_said(config: Custom, message: str) -> None:
 
 
 def test_a_class_in_the_working_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = ["from gymnasium.envs.classic_control import PendulumEnv", "class Mine(PendulumEnv): pass"]
+    lines = ["from gymnasium.envs.classic_control import PendulumEnv", "class Mine(PendulumEnv): horizon = 40"]
     (tmp_path / "beside_me.py").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    assert Custom(env="beside_me:Mine").make(1).horizon == 40
     assert Custom(env="beside_me:Mine", horizon=30).make(1).horizon == 30
 
 

@@ -32,7 +32,12 @@ class Custom(Choice):
         "CartPole-v1", "a Gymnasium id, or module:Class (looked for in the working directory, too)", scope="model"
     )
     arguments: Arguments = knob({}, "keyword arguments of the environment's constructor", scope="model")
-    horizon: int = knob(0, "time limit of an episode; 0 takes the one it is registered with", unit="steps", ge=0)
+    horizon: int = knob(
+        0,
+        "time limit of an episode; 0 takes the registered one, or the class's attribute `horizon`",
+        unit="steps",
+        ge=0,
+    )
 
     def make(self, num_envs: int, threads: int = 1) -> BatchedEnv:
         """n worlds, one after the other in this thread, or as the class's own batch.
@@ -41,7 +46,7 @@ class Custom(Choice):
             UserError: the name, its arguments or its spaces do not fit; says what would.
         """
         build = self._class() if ":" in self.env else self._registered()
-        horizon = self.horizon or self._own_horizon()
+        horizon = self.horizon or self._own_horizon(build)
         batched = isinstance(build, type) and issubclass(build, VectorEnv)
         if batched:
             batch = self._call(partial(build, num_envs=num_envs, **self.arguments))
@@ -71,11 +76,13 @@ class Custom(Choice):
             raise unknown("Gymnasium id", self.env, gymnasium.registry)
         return lambda **arguments: gymnasium.make(self.env, max_episode_steps=-1, disable_env_checker=True, **arguments)
 
-    def _own_horizon(self) -> int:
+    def _own_horizon(self, build: object) -> int:
         spec = gymnasium.registry.get(self.env)
-        if spec is None or spec.max_episode_steps is None:
-            raise UserError(f"env={self.env!r} is registered with no time limit; say one: horizon=1000")
-        return int(spec.max_episode_steps)
+        steps = spec.max_episode_steps if spec else getattr(build, "horizon", None)
+        if not steps:
+            where = "" if spec else ", or as a class attribute of that name"
+            raise UserError(f"env={self.env!r} comes with no time limit; say one: horizon=1000{where}")
+        return int(steps)
 
     def _call(self, build: Callable[[], Any]) -> Any:
         try:
