@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import pytest
 from synthetic_ledger import Ledger
 
 from bellmark.reports import build_report, judged
 from bellmark.reports.log import BEGIN, END, own_notes, render
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take seconds and are no matter here."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
 def written(ledger: Ledger) -> Path:

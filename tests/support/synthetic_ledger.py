@@ -130,7 +130,7 @@ class Ledger:
         self.write(run, CURVES[arm] if hits is None else hits, **settings)
 
 
-VOID = {"meta", "input", "br", "link", "img", "hr"}
+VOID = {"meta", "input", "br", "link", "img", "hr", "wbr"}
 Attributes = dict[str, str]
 
 
@@ -142,17 +142,20 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, Attributes]] = []
         self.texts: list[tuple[tuple[int, ...], str]] = []
         self.open: list[tuple[str, int]] = []
+        self.above: list[tuple[int, ...]] = []
         self.wrong: list[str] = []
         self.feed(html)
         self.close()
         self.wrong += [f"<{tag}> never closed" for tag, _ in self.open]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.above.append(tuple(i for _, i in self.open))
         self.elements.append((tag, {k: v or "" for k, v in attrs}))
         if tag not in VOID:
             self.open.append((tag, len(self.elements) - 1))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.above.append(tuple(i for _, i in self.open))
         self.elements.append((tag, {k: v or "" for k, v in attrs}))
 
     def handle_endtag(self, tag: str) -> None:
@@ -176,6 +179,10 @@ class Page(HTMLParser):
             )
 
         return [i for i, (t, have) in enumerate(self.elements) if t == tag and fits(have)]
+
+    def inside(self, index: int, outer: int) -> bool:
+        """Whether an element lies inside another."""
+        return outer in self.above[index]
 
     def attributes(self, index: int) -> Attributes:
         return self.elements[index][1]

@@ -15,11 +15,13 @@ import numpy as np
 from bellmark.reports.dossier import ArmRecord, Dossier, RunRecord
 from bellmark.reports.numbers import BAND_SEEDS, mean_curve
 from bellmark.reports.scales import Axis, Floats, cost_axis, linear, outline, text_of
-from bellmark.reports.words import Unit, clock_unit, short, some
+from bellmark.reports.words import Unit, clock_unit, short, signed, some
 
 SIZE = 1000  # a plot's own width and height; y grows downwards
-MOST_POINTS = 400  # per line; longer curves keep the extremes of every stretch
+PAGE_POINTS = 40_000  # over all lines of a page, shared out evenly: a page of a thousand runs must still open
+FEWEST_POINTS, MOST_POINTS = 24, 400  # per line; longer curves keep the extremes of every stretch
 MOST_DOTS = 60  # evaluations per line up to which each is shown as a dot
+MOST_WITH_SEEDS = 8  # panels of a task up to which each shows the baseline's seeds, not its mean alone
 
 Ticks = list[tuple[float, str]]
 
@@ -74,6 +76,16 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class _Drawing:
+    """What the panels of a task have in common."""
+
+    y: Axis
+    scales: dict[str, Axis]
+    detail: int  # points per line
+    base_seeds: bool  # whether the baseline's seeds are drawn beside its mean
+
+
+@dataclass(frozen=True)
 class AxisChoice:
     """One measure of cost that the page can show."""
 
@@ -103,14 +115,20 @@ def axes_of(dossier: Dossier) -> list[AxisChoice]:
 def panels(dossier: Dossier) -> list[list[Panel]]:
     """The panels of each task; axes are shared within a task, so that panels can be compared by eye."""
     shown = dossier.compared or dossier.arms
+    drawn = len(dossier.runs) + (len(shown) if len(shown) <= MOST_WITH_SEEDS else 0)
+    detail = min(max(PAGE_POINTS // max(drawn, 1), FEWEST_POINTS), MOST_POINTS)
     found = []
     for task in dossier.tasks:
         runs = [run for run in dossier.runs if run.task == task and len(run.trace.step)]
         if not runs:
             continue
-        y = _y_axis(runs, Unit(dossier.metric))
-        scales = {choice.key: _x_axis(runs, choice.key) for choice in axes_of(dossier)}
-        found.append([_panel(dossier, arm, task, y, scales) for arm in shown])
+        drawing = _Drawing(
+            y=_y_axis(runs, Unit(dossier.metric)),
+            scales={choice.key: _x_axis(runs, choice.key) for choice in axes_of(dossier)},
+            detail=detail,
+            base_seeds=len(shown) <= MOST_WITH_SEEDS,
+        )
+        found.append([_panel(dossier, arm, task, drawing) for arm in shown])
     return found
 
 
@@ -142,7 +160,7 @@ def _x_ticks(axis: Axis, key: str) -> Ticks:
     return text_of(axis, lambda x: f"{x / seconds:.3g} {name}" if x else "0")
 
 
-def _panel(dossier: Dossier, arm: ArmRecord, task: str, y: Axis, scales: dict[str, Axis]) -> Panel:
+def _panel(dossier: Dossier, arm: ArmRecord, task: str, drawing: _Drawing) -> Panel:
     base = dossier.baseline if dossier.baseline is not arm else None
     shown = {"base": base.on(task) if base else (), "arm": arm.on(task)}
     starts = [float(run.trace.value[0]) for runs in shown.values() for run in runs if _from_start(run)]
@@ -153,24 +171,28 @@ def _panel(dossier: Dossier, arm: ArmRecord, task: str, y: Axis, scales: dict[st
         arm=arm.name,
         baseline=base.name if base else "",
         counts={role: _count(runs) for role, runs in shown.items()},
-        y_ticks=text_of(y, lambda v: f"{100 * v:.0f}%" if unit.is_share else short(v)),
-        start=(y.at(level), unit.value(level)) if starts else None,
-        layers=tuple(_layer(key, x, y, shown) for key, x in scales.items()),
+        y_ticks=text_of(drawing.y, lambda v: f"{100 * v:.0f}%" if unit.is_share else signed(short(v))),
+        start=(drawing.y.at(level), unit.value(level)) if starts else None,
+        layers=tuple(_layer(key, shown, drawing) for key in drawing.scales),
         about=_about(dossier, arm, base, task),
     )
 
 
-def _layer(key: str, x: Axis, y: Axis, shown: dict[str, tuple[RunRecord, ...]]) -> Layer:
-    lines = [_line(run, role, x(_known(x_of(run, key))), y) for role, runs in shown.items() for run in runs
-             if len(run.trace.step) and np.isfinite(x_of(run, key)).any()]  # fmt: skip
-    means = [mean for role, runs in shown.items() for mean in _means(runs, role, key, x, y)]
+def _layer(key: str, shown: dict[str, tuple[RunRecord, ...]], drawing: _Drawing) -> Layer:
+    x = drawing.scales[key]
+    lines, means = [], []
+    for role, runs in shown.items():
+        mean = _mean(runs, role, key, drawing)
+        means += [mean] if mean else []
+        if role == "arm" or drawing.base_seeds or mean is None:
+            lines += [line for run in runs for line in [_line(run, role, key, drawing)] if line.path]
     return Layer(key, x.log, _x_ticks(x, key), tuple(lines), tuple(means))
 
 
-def _line(run: RunRecord, role: str, x: Floats, y: Axis) -> Line:
-    keep = [i for i in outline(run.trace.value, MOST_POINTS) if np.isfinite(run.trace.value[i])]
-    across, up = x[keep], y(run.trace.value[keep])
-    dotted = len(keep) <= MOST_DOTS
+def _line(run: RunRecord, role: str, key: str, drawing: _Drawing) -> Line:
+    spent, value = x_of(run, key), run.trace.value
+    keep = [i for i in outline(value, drawing.detail) if np.isfinite(value[i]) and np.isfinite(spent[i])]
+    across, up = drawing.scales[key](spent[keep]), drawing.y(value[keep])
     state = "failed" if run.failed else "done" if run.finished else "open"
     return Line(
         run=run.name,
@@ -178,33 +200,29 @@ def _line(run: RunRecord, role: str, x: Floats, y: Axis) -> Line:
         role=role,
         state=state,
         path=_path(across, up),
-        dots="".join(f"M{a}h0" for a in _points(across, up)) if dotted else "",
+        dots="".join(f"M{at}h0" for at in _points(across, up)) if len(keep) <= MOST_DOTS else "",
         steps=" ".join(str(int(run.trace.step[i])) for i in keep),
-        values=" ".join(f"{run.trace.value[i]:.6g}" for i in keep),
+        values=" ".join(f"{value[i]:.6g}" for i in keep),
         end=(float(across[-1]), float(up[-1])) if state == "failed" and keep else None,
     )
 
 
-def _means(runs: Sequence[RunRecord], role: str, key: str, x: Axis, y: Axis) -> list[Mean]:
+def _mean(runs: Sequence[RunRecord], role: str, key: str, drawing: _Drawing) -> Mean | None:
     """The mean at equal real steps, drawn at the mean cost of getting there; none for a single seed."""
     curve = mean_curve(runs)
     if curve is None or curve.n < 2:
-        return []
+        return None
     done = [run for run in runs if run.finished]
     spent = np.mean([x_of(run, key)[np.searchsorted(run.trace.step, curve.step)] for run in done], axis=0)
     if not np.isfinite(spent).all():
-        return []
-    keep = outline(curve.mean, MOST_POINTS)
-    across = x(spent[keep])
+        return None
+    keep, y = outline(curve.mean, drawing.detail), drawing.y
+    across = drawing.scales[key](spent[keep])
     band = ""
     if curve.n >= BAND_SEEDS:
         there, back = _points(across, y(curve.high[keep])), _points(across, y(curve.low[keep]))
         band = "M" + "L".join([*there, *reversed(back)]) + "Z"
-    return [Mean(role, _path(across, y(curve.mean[keep])), band)]
-
-
-def _known(x: Floats) -> Floats:
-    return np.nan_to_num(x, nan=0.0)
+    return Mean(role, _path(across, y(curve.mean[keep])), band)
 
 
 def _points(across: Floats, up: Floats) -> list[str]:

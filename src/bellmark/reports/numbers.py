@@ -37,6 +37,16 @@ class Spread(NamedTuple):
         """Seeds in the mean."""
         return len(self.readings)
 
+    @property
+    def runs(self) -> str:
+        """The runs' names as the page writes them into `data-run`."""
+        return " ".join(reading.run.name for reading in self.readings)
+
+    @property
+    def steps(self) -> str:
+        """Every step that was read, as the page writes them into `data-step`."""
+        return " ".join(map(str, sorted({step for reading in self.readings for step in reading.steps})))
+
 
 def final(run: RunRecord, last: int, direction: Direction) -> Reading:
     """The last evaluation."""

@@ -59,13 +59,22 @@ def render(dossier: Dossier, verdicts: Sequence[Verdict], *, notes: str = "") ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=count, percent=lambda share: f"{100 * share:.3f}%", opened=_opened)
+    environment.filters.update(
+        count=count, percent=lambda share: f"{100 * share:.3f}%", opened=_opened, breakable=_breakable
+    )
     return environment.get_template("page.html").render(_context(dossier, verdicts, notes))
 
 
 def _opened(sentence: str) -> str:
     """A verdict's sentence without the word that the badge beside it says."""
     return sentence.partition(": ")[2] or sentence
+
+
+def _breakable(key: str) -> Any:
+    """A dotted key that a narrow screen may break after its dots."""
+    from markupsafe import Markup, escape
+
+    return Markup(".<wbr>").join(escape(part) for part in key.split("."))
 
 
 def headline(dossier: Dossier, verdicts: Sequence[Verdict]) -> tuple[str, str]:

@@ -52,6 +52,7 @@ class EvaluationRow:
     label: str
     is_mean: bool
     run: RunRecord | None
+    runs: str  # names, for `data-run` of the whole row
     cells: tuple[Cell, ...]
     peak: Cell
 
@@ -93,8 +94,7 @@ def _mean_cell(found: Spread, unit: Unit) -> Cell:
     detail = f"n = {found.n}"
     if found.n > 1:
         detail = f"{unit.interval(found.interval.low, found.interval.high)} t, n = {found.n}"
-    runs = " ".join(reading.run.name for reading in found.readings)
-    return Cell(unit.value(found.interval.estimate), detail, runs, " ".join(r.at for r in found.readings[:1]))
+    return Cell(unit.value(found.interval.estimate), detail, found.runs, found.steps)
 
 
 def _seed_cell(reading: Reading, dossier: Dossier, summary: str) -> Cell:
@@ -134,7 +134,7 @@ def _arm_rows(arm: ArmRecord, task: str, steps: Sequence[int], dossier: Dossier)
     if len(done) > 1:
         best = spread(done, "peak", dossier.last, direction)
         cells = tuple(_mean_at(done, step, unit) for step in steps)
-        yield EvaluationRow(f"{arm.name}, mean of {len(done)}", True, None, cells, _mean_cell(best, unit))
+        yield EvaluationRow(f"{arm.name}, mean of {len(done)}", True, None, best.runs, cells, _mean_cell(best, unit))
     for run in runs:
         values = dict(zip(map(int, run.trace.step), map(float, run.trace.value), strict=True))
         finite = [v for v in values.values() if math.isfinite(v)]
@@ -144,6 +144,7 @@ def _arm_rows(arm: ArmRecord, task: str, steps: Sequence[int], dossier: Dossier)
             label=f"{arm.name}, seed {run.seed}",
             is_mean=False,
             run=run,
+            runs=run.name,
             cells=tuple(
                 Cell(unit.value(values[s]), "", run.name, str(s), best=s == at) if s in values else Cell("")
                 for s in steps

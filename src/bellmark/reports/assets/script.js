@@ -7,17 +7,21 @@
 
   function seedsOf(layer) {
     if (layer.seeds) return layer.seeds;
+    const panel = layer.closest(".panel");
+    const records = {};  // steps and values stand once, in the first layer
+    panel.querySelectorAll(".seed[data-step]").forEach((group) => { records[group.dataset.run] = group.dataset; });
     layer.seeds = [...layer.querySelectorAll(".seed")].map((group) => {
+      const record = records[group.dataset.run], role = group.classList.contains("arm") ? "arm" : "base";
       const points = group.querySelector(".line").getAttribute("d").slice(1).split("L").map((p) => p.split(" ").map(Number));
       return {
         group,
-        role: group.classList.contains("arm") ? "arm" : "base",
-        label: `${group.dataset.arm}, seed ${group.dataset.seed}`,
+        role,
+        label: `${panel.dataset[role]}, seed ${record.seed}`,
         points,
-        steps: group.dataset.step.split(" ").map(Number),
-        values: group.dataset.value.split(" ").map(Number),
+        steps: record.step.split(" ").map(Number),
+        values: record.value.split(" ").map(Number),
       };
-    }).filter((seed) => seed.points.length === seed.steps.length && seed.points[0].length === 2);
+    }).filter((seed) => seed.points.length === seed.steps.length);
     return layer.seeds;
   }
 
