@@ -42,8 +42,12 @@ class Policy(Protocol):
 class Agent(Protocol):
     """What the run loop relies on."""
 
-    policy: Policy
     step: int  # real environment steps so far
+
+    @property
+    def policy(self) -> Policy:
+        """The policy as it is now."""
+        ...
 
     def iterate(self) -> Metrics:
         """Collect, estimate, update: one round of the family's algorithm."""

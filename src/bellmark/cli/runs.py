@@ -1,4 +1,4 @@
-"""`bellmark runs`: list, show and compare runs."""
+"""`bellmark runs`: list, show, compare and export runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import msgspec
 
 from bellmark.config import diff
 from bellmark.errors import UserError, unknown
-from bellmark.records import STATES, Damage, Index, Row, Run, RunMeta, open_run
+from bellmark.records import STATES, Damage, Index, Row, Run, RunMeta, open_run, small_record
 
 # What may differ between two runs beside their configurations.
 ORIGIN = ("recipe", "commit", "dirty", "parent_checkpoint", "model_fingerprint", "device", "host")
@@ -145,6 +145,31 @@ def diff_runs(run: str, other: str, root: str, as_json: bool) -> None:
     from bellmark.cli.runs_tables import print_differences
 
     print_differences(left.name, right.name, {"configuration": config, "origin": origin})
+
+
+@runs.command("export")
+@click.argument("names", nargs=-1, required=True, type=RunName())
+@click.option(
+    "--metric",
+    "patterns",
+    multiple=True,
+    default=("eval/*", "steps/*"),
+    show_default=True,
+    help="Curves, by name or pattern.",
+)
+@root_option
+def export_runs(names: tuple[str, ...], patterns: tuple[str, ...], root: str) -> None:
+    """Print runs in small form, for committing beside a claim.
+
+    One JSON object a line: configuration, seed, commit, versions and the chosen curves, without machine or paths.
+
+    \b
+    Examples:
+      bellmark runs export ppo-s1 > docs/log/records/ppo.jsonl
+      bellmark runs export ppo-s1 ppo-s2 --metric 'eval/*' --metric 'loss/*'
+    """
+    for name in names:
+        click.echo(json.dumps(small_record(open_run(name, root), patterns)))
 
 
 def _existing(root: str) -> Path:

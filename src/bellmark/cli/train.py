@@ -54,7 +54,7 @@ def train(recipe: str, overrides: tuple[str, ...], root: Path, video: bool, as_j
     from bellmark.records import Run
     from bellmark.train.run import REQUEUE, execute
 
-    folder = _folder(resolve(recipe, overrides), root)
+    folder = run_folder(resolve(recipe, overrides), root)
     screen = console(stderr=as_json)
     with _progress(screen, folder.name) as show:
         code = execute(folder, threads=threads, show=show)
@@ -71,10 +71,11 @@ def train(recipe: str, overrides: tuple[str, ...], root: Path, video: bool, as_j
     return code
 
 
-def _folder(resolved: Resolved, root: Path) -> Path:
+def run_folder(resolved: Resolved, root: Path) -> Path:
     """The run's folder, made unless the same run is there already."""
     from bellmark.records import RunMeta, collect_provenance, create_run, now_utc
     from bellmark.sweeps.names import run_name
+    from bellmark.sweeps.plan import task_name
 
     tree = resolved.tree
     name = run_name(resolved.recipe, resolved.overrides, tree["seed"], resolved.fingerprint)
@@ -90,7 +91,7 @@ def _folder(resolved: Resolved, root: Path) -> Path:
         config=tree,
         fingerprint=resolved.fingerprint,
         model_fingerprint=resolved.model_fingerprint,
-        task=tree["task"]["kind"],
+        task=task_name(tree),
         seed=tree["seed"],
         steps=tree["steps"],
         parent_checkpoint=tree["start"].get("checkpoint"),

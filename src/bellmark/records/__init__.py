@@ -19,6 +19,7 @@ from bellmark.records.layout import (
 from bellmark.records.metrics import Curve
 from bellmark.records.provenance import Provenance, collect_provenance
 from bellmark.records.reader import Damage, Run, scan, survey
+from bellmark.records.small import small_record
 from bellmark.records.writer import RunWriter
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "read_meta",
     "read_status",
     "scan",
+    "small_record",
     "survey",
     "write_atomic",
 ]

@@ -115,7 +115,10 @@ INERT = {
     "checkpoints.seconds": "what is kept on disk",
     "checkpoints.every": "what is kept on disk",
     "advantage.worlds": "memory only; float32 batches of other sizes may differ in the last bit",
-    "task.horizon": "tested with the environment",
+    **{
+        f"task.{key}": "tested with the environment"
+        for key in ("horizon", "task", "action_repeat", "observation", "action", "env", "arguments")
+    },
     "start.checkpoint": "a name, loaded by the caller",
     "advantage.continuation.checkpoint": "a name, loaded by the caller",
 }

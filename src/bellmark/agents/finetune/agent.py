@@ -118,7 +118,7 @@ class FinetuneAgent:
                 "entropy": -self.policy.entropy(),
             }
             assert losses.keys() == weight.keys()
-            grad_norm = self._descend(sum(weight[k] * losses[k] for k in losses if weight[k]))
+            grad_norm = self._descend(sum((weight[k] * losses[k] for k in losses if weight[k]), torch.zeros(())))
             taken += 1
         return {
             **{f"loss/{name}": float(loss.detach()) for name, loss in losses.items()},
@@ -177,7 +177,7 @@ class FinetuneAgent:
                 policy.log_std.data.clamp_(max=most)
                 return policy
 
-    def _start_critic(self, load: Callable[[str], Weights]) -> nn.Module:
+    def _start_critic(self, load: Callable[[str], Weights]) -> Critic | ZeroCritic:
         critic = self.config.critic
         if not isinstance(critic, Joint):
             return ZeroCritic()

@@ -10,6 +10,10 @@ from bellmark.agents.api import Checkpoints, Evaluation
 from bellmark.agents.finetune.advantages import Branch, Gae
 from bellmark.agents.finetune.updates import Awr, Ppo
 from bellmark.config import Choice, Config, knob, option, part
+from bellmark.envs.cartpole import CartPole
+from bellmark.envs.custom import Custom
+from bellmark.envs.dmc import Dmc
+from bellmark.envs.humanoid import H1
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe
 
@@ -80,7 +84,7 @@ class Finetune(Config):
     family: ClassVar[str] = "finetune"
     headline: ClassVar[str] = "eval/success"  # by which checkpoints are called best
 
-    task: PickCube | Probe = option(PickCube(), "what is to be learned", scope="model")
+    task: PickCube | Dmc | H1 | CartPole | Custom | Probe = option(PickCube(), "what is to be learned", scope="model")
     seed: int = knob(1, "seeds parameters, action noise, minibatch order and the training start states", ge=0)
     steps: int = knob(50_000, "real environment steps to train for, rounded down to whole iterations", ge=1)
     start: Scratch | Stored = option(Scratch(), "where the policy comes from")

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from torch import Tensor, nn
 
+from bellmark.errors import UserError
 from bellmark.nets.mlp import tanh_mlp
 from bellmark.ops import gaussian
 
@@ -84,10 +86,18 @@ class ZeroCritic(nn.Module):
 
 
 def sizes(env: BatchedEnv) -> tuple[int, int]:
-    """Observation and action dimension of one world."""
-    spaces = env.single_observation_space, env.single_action_space
-    obs_dim, action_dim = (int(np.prod(space.shape or ())) for space in spaces)
-    return obs_dim, action_dim
+    """Observation and action dimension of one world.
+
+    Raises:
+        UserError: observations are not a vector, or actions not a box.
+    """
+    obs, action = env.single_observation_space, env.single_action_space
+    if not isinstance(action, Box):
+        raise UserError(f"the finetune family needs continuous actions, this task has {action}")
+    shape = obs.shape or ()
+    if len(shape) != 1:
+        raise UserError(f"the finetune family needs a vector of observations, this task has {obs}")
+    return shape[0], int(np.prod(action.shape))
 
 
 def new_policy(net: PolicyNet, env: BatchedEnv, log_std: float, generator: torch.Generator) -> GaussianPolicy:

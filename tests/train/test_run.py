@@ -1,0 +1,139 @@
+"""The run loop: a record of the right shape, resuming bit for bit, stopping on signals, surviving kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bellmark.cli.families import resolve
+from bellmark.cli.train import run_folder
+from bellmark.errors import UserError
+from bellmark.records import Run
+from bellmark.train.run import DONE, REQUEUE, execute
+
+TINY = (
+    "task=probe", "task.name=policy-from-obs", "start=scratch", "policy.hidden=16", "policy.layers=1",
+    "critic.hidden=16", "critic.layers=1", "collect.envs=8", "collect.steps=4", "steps=320", "update.epochs=2",
+    "update.minibatches=2", "evaluation.every=64", "evaluation.episodes=8", "checkpoints.seconds=0.2",
+)  # fmt: skip
+
+
+def made(root: Path, *overrides: str) -> Path:
+    return run_folder(resolve("ppo", [*TINY, *overrides]), root)
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Everything recorded but times."""
+    found = Run(folder).curves()
+    return {
+        name: list(zip(c.step.tolist(), c.value.tolist(), strict=True))
+        for name, c in found.items()
+        if not name.startswith("time/")
+    }
+
+
+def worker(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "bellmark.cli", "run-cell", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def reached(folder: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a run has logged a step."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (curve := Run(folder).curves(["steps/real"]).get("steps/real")) is not None and curve.step[-1] >= step:
+            return
+        time.sleep(0.05)
+    output = process.communicate()[0].decode() if process.poll() is not None else ""
+    raise AssertionError(f"step {step} was not reached: {output}")
+
+
+def test_a_run_is_judged_before_its_first_and_after_its_last_update(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    assert execute(folder) == DONE
+    run = Run(folder)
+    assert run.status.state == "done"
+    assert run.curve("eval/return").step.tolist() == [0, 64, 128, 192, 256, 320]
+    assert run.curve("eval/episodes").value.tolist() == [8.0] * 6
+    assert run.curve("steps/real").step.tolist() == list(range(0, 321, 32))
+    assert (run.curve("steps/branch").value == 0).all()
+    before = (folder / "metrics.jsonl").read_bytes()
+    assert execute(folder) == DONE  # again: nothing to do, nothing written
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_same_seed_same_record_and_another_seed_another(tmp_path: Path) -> None:
+    folders = [made(tmp_path / "a"), made(tmp_path / "b"), made(tmp_path / "c", "seed=2")]
+    for folder in folders:
+        execute(folder)
+    first, again, other = (curves(f) for f in folders)
+    assert first == again
+    assert first["loss/policy"] != other["loss/policy"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+def test_a_signal_saves_and_the_next_call_goes_on_as_if_nothing_had_happened(tmp_path: Path, number: int) -> None:
+    whole, cut = made(tmp_path / "whole", "steps=3200"), made(tmp_path / "cut", "steps=3200")
+    execute(whole)
+    process = worker(cut)
+    reached(cut, 32, process)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == REQUEUE
+    assert Run(cut).status.state == "preempted"
+    assert execute(cut) == DONE
+    assert Run(cut).status.attempt == 2
+    assert curves(cut) == curves(whole)
+
+
+def test_kill_9_loses_at_most_what_came_after_the_last_checkpoint(tmp_path: Path) -> None:
+    whole, cut = made(tmp_path / "whole", "steps=3200"), made(tmp_path / "cut", "steps=3200")
+    execute(whole)
+    for step in (32, 320):
+        process = worker(cut)
+        reached(cut, step, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert execute(cut) == DONE
+    assert curves(cut) == curves(whole)
+
+
+def test_a_start_checkpoint_of_another_model_is_refused_with_the_difference(tmp_path: Path) -> None:
+    donor = made(tmp_path)
+    execute(donor)
+    other = made(tmp_path, "start=stored", f"start.checkpoint={donor}", "policy.hidden=24")
+    with pytest.raises(UserError, match=r"another model family: policy.hidden: 16 there, 24 here"):
+        execute(other)
+    assert Run(other).status.state == "failed"
+
+
+def test_a_run_starts_from_another_run(tmp_path: Path) -> None:
+    donor = made(tmp_path)
+    execute(donor)
+    best = Run(donor).best_checkpoint()
+    assert best is not None
+    heir = made(tmp_path, "start=stored", f"start.checkpoint={donor}", "steps=32")
+    execute(heir)
+    judged = Run(donor).curve("eval/return")
+    start = Run(heir).curve("eval/return").value[0]
+    assert start == pytest.approx(judged.value[judged.step.tolist().index(best.step)], abs=1e-6)
+
+
+def test_unknown_checkpoints_are_named(tmp_path: Path) -> None:
+    folder = made(tmp_path, "start=stored", "start.checkpoint=pickcube_weka")
+    with pytest.raises(UserError, match=r"unknown checkpoint 'pickcube_weka'; did you mean pickcube_weak"):
+        execute(folder)
+
+
+def test_a_damaged_checkpoint_file_is_one_clear_line(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.pt"
+    bad.write_bytes(b"not a checkpoint")
+    folder = made(tmp_path, "start=stored", f"start.checkpoint={bad}")
+    with pytest.raises(UserError, match="is not a readable checkpoint"):
+        execute(folder)
