@@ -15,7 +15,7 @@ from importlib import resources
 from typing import Any
 
 from bellmark.reports import tables
-from bellmark.reports.curves import axes_of, panels
+from bellmark.reports.curves import MOST_WITH_SEEDS, axes_of, panels
 from bellmark.reports.dossier import ArmRecord, Dossier, RunRecord
 from bellmark.reports.effects import effect_text, effect_unit, forest, summary_name
 from bellmark.reports.remarks import remarks
@@ -117,6 +117,7 @@ def _context(dossier: Dossier, verdicts: Sequence[Verdict], notes: str) -> dict[
         "board": board(dossier, verdicts),
         "axes": axes_of(dossier),
         "panels": panels(dossier),
+        "most_with_seeds": MOST_WITH_SEEDS,
         "forest": forest(dossier, verdicts) if verdicts else None,
         "tests": [_tests(verdict, dossier) for verdict in verdicts],
         "summaries": tables.summaries(dossier),
