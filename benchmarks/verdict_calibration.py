@@ -219,9 +219,9 @@ def main() -> None:
     parser.add_argument("--sweeps", type=int, default=4000, help="simulated sweeps per line (default 4000)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "verdict_calibration.json")
     options = parser.parse_args()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     began = time.perf_counter()
     rows = table(options.sweeps)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     result = {
         "commit": commit,
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
