@@ -1,11 +1,11 @@
-"""PickCube control steps per second: closed loop through the environment against MuJoCo's open-loop rollout, in one run.
+"""PickCube control steps per second: closed loop through the environment against MuJoCo's open-loop rollout.
 
     python benchmarks/pick_cube_speed.py            # prints the table, writes benchmarks/results/pick_cube_speed.json
 
 Closed loop is what a learner pays: one rollout call per control step, kinematics, observation, reward, autoreset. Open
-loop hands MuJoCo whole episodes of the same controls at once and reads nothing: the physics limit. Both take turns, and the
-best turn of each counts. The goal is 30,000 closed-loop steps/s on 2 threads at 512 worlds with random actions. The last
-rows step worlds in which a trained policy holds the cube: contact is what costs.
+loop hands MuJoCo whole episodes of the same controls at once and reads nothing: the physics limit. Both take turns,
+and the best turn of each counts. The goal is 30,000 closed-loop steps/s on 2 threads at 512 worlds with random actions.
+The last rows step worlds in which a trained policy holds the cube: contact is what costs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every benchmark's result file says about where it was measured: processor, software, commit; no names, no paths."""
+"""What a benchmark's result file says about where it was measured: processor, software, commit; no names, no paths."""
 
 from __future__ import annotations
 
