@@ -1,7 +1,7 @@
 """Twenty updates of every recipe against a stored trace: a refactor leaves it, a change of behaviour says so.
 
-To store a new trace after a change that is meant, run this file with `BELLMARK_GOLDEN=write` in the environment, and say
-in the changelog that numbers change.
+To store a new trace after a change that is meant, run this file with `BELLMARK_GOLDEN=write` in the environment, and
+say in the changelog that numbers change.
 """
 
 from __future__ import annotations
