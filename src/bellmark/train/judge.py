@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +42,12 @@ class Judge:
 
     def judge(self, episodes: int, seed: int, threads: int = 1) -> Judgement:
         """Play `episodes` fixed start states in both modes."""
-        env = self._config.task.make(episodes, threads)
-        modes = (play(self.policy, env, seed, deterministic=greedy) for greedy in (True, False))
-        return Judgement(self._step, *modes)
+        with closing(self._config.task.make(episodes, threads)) as env:
+            modes = (play(self.policy, env, seed, deterministic=greedy) for greedy in (True, False))
+            return Judgement(self._step, *modes)
 
     def film(self, path: Path, seed: int) -> Path:
         """Film the deterministic policy's first evaluation episode; returns the file written."""
-        env = self._config.task.make(1)
-        episodes = play(self.policy, env, seed, deterministic=True, film=True)
+        with closing(self._config.task.make(1)) as env:
+            episodes = play(self.policy, env, seed, deterministic=True, film=True)
         return write_video(episodes.frames, path, FPS)
