@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_ledger import Ledger
 
+from bellmark.records import STATES as STATES_RECORDED
 from bellmark.reports import judged, plots
 from bellmark.reports.scales import cost_axis, linear, outline, thin
-from bellmark.reports.words import Unit, duration, listed, short, significant
+from bellmark.reports.words import STATES, VERDICTS, Unit, duration, listed, short, significant
+from bellmark.stats.evidence import Kind
 
 numbers = st.floats(-1e9, 1e9).filter(lambda x: x == 0 or abs(x) > 1e-6)
 
@@ -72,6 +75,19 @@ def test_figures(full: Ledger) -> None:
     before = files[0].read_bytes()
     plots.write_figures(dossier, judged(dossier), full.folder / "figures")
     assert files[0].read_bytes() == before
+
+
+def test_figures_of_a_sweep_on_its_way(ledger: Ledger, recwarn: pytest.WarningsRecorder) -> None:
+    pytest.importorskip("matplotlib")
+    ledger.write_one("awr", 1, (58, 60), state="preempted")
+    dossier = ledger.dossier()
+    files, _ = plots.write_figures(dossier, judged(dossier), ledger.folder / "figures")
+    assert [f.name for f in files] == ["curves.svg", "curves.png"] and not recwarn.list
+    assert "awr (none finished)" in files[0].read_text()
+
+
+def test_every_kind_and_state_has_a_word() -> None:
+    assert set(get_args(Kind)) <= set(VERDICTS) and set(STATES_RECORDED) <= set(STATES)
 
 
 def test_without_matplotlib_one_line_says_so(full: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,10 +189,11 @@ def board(dossier: Dossier, verdicts: Sequence[Verdict]) -> list[BoardRow]:
 
 
 def _counts(runs: Sequence[RunRecord]) -> str:
-    failed, done = sum(run.failed for run in runs), sum(run.finished for run in runs)
-    rest = len(runs) - failed - done
-    parts = [f"{done} of {len(runs)} done"] + [f"{failed} failed"] * bool(failed) + [f"{rest} pending"] * bool(rest)
-    return ", ".join(parts)
+    """`2 of 5 done, 1 running, 1 failed, 1 pending`; saved and lost runs count as pending."""
+    done, failed = sum(run.finished for run in runs), sum(run.failed for run in runs)
+    running = sum(run.state == "running" for run in runs)
+    rest = {"running": running, "failed": failed, "pending": len(runs) - done - failed - running}
+    return ", ".join([f"{done} of {len(runs)} done", *(f"{n} {word}" for word, n in rest.items() if n)])
 
 
 def _tests(verdict: Verdict, dossier: Dossier) -> dict[str, Any]:

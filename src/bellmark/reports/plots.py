@@ -83,7 +83,8 @@ def _curves(dossier: Dossier) -> Figure:
             axes.set_title(
                 f"{_plain(arm.name)}, {_plain(task)}" if rows > 1 else _plain(arm.name), loc="left", fontsize=9
             )
-            axes.legend(fontsize=7.5, loc="lower right" if unit.is_share else "best")
+            if axes.lines:
+                axes.legend(fontsize=7.5, loc="lower right" if unit.is_share else "best")
             axes.xaxis.set_major_formatter(lambda x, _: short(x))
             if unit.is_share:
                 axes.set_ylim(0, 1.02)
@@ -95,10 +96,12 @@ def _curves(dossier: Dossier) -> Figure:
 
 
 def _side(axes: Axes, arm: ArmRecord, task: str, colour: str, unit: Unit) -> None:
-    for run in arm.on(task):
-        style = "-" if run.finished else "--" if run.failed else ":"
-        axes.plot(run.trace.step, run.trace.value, style, color=colour, linewidth=0.7, alpha=0.55)
     curve = mean_curve(arm.on(task))
+    drawn = [run for run in arm.on(task) if len(run.trace.step)]
+    for i, run in enumerate(drawn):
+        style = "-" if run.finished else "--" if run.failed else ":"
+        label = f"{_plain(arm.name)} (none finished)" if curve is None and i == 0 else None
+        axes.plot(run.trace.step, run.trace.value, style, color=colour, linewidth=0.7, alpha=0.55, label=label)
     if curve is None:
         return
     label = f"{_plain(arm.name)} (n = {curve.n})"
