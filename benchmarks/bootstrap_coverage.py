@@ -1,6 +1,6 @@
 """Why no bootstrap band is a verdict: coverage and false positives of percentile bootstraps at few seeds.
 
-    python benchmarks/bootstrap_coverage.py [--sweeps 4000] [--out benchmarks/results/bootstrap_coverage.json]
+    python benchmarks/bootstrap_coverage.py [--sweeps 4000]
 
 Prints, for 2, 3, 5 and 10 seeds, how often a nominal 95% percentile interval of a mean holds the truth, and how often
 "the 95% interval of the difference excludes 0" happens without an effect; beside them Welch's two-sided test.
@@ -9,13 +9,10 @@ Prints, for 2, 3, 5 and 10 seeds, how often a nominal 95% percentile interval of
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
+import provenance
 
 from bellmark.stats.claim import FloatArray
 from bellmark.stats.difference import stratified_welch
@@ -89,7 +86,6 @@ def main() -> None:
     """Print the table and store it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sweeps", type=int, default=4000, help="simulated sweeps per number (default 4000)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "bootstrap_coverage.json")
     options = parser.parse_args()
     rows = []
     for name, draw in (("normal", normal), ("a fifth fails", failing)):
@@ -104,11 +100,8 @@ def main() -> None:
                 shares.append(round(float(np.mean(found)), 4))
             rows.append({"what": what, "distribution": name, "seeds": SEED_COUNTS, "shares": shares})
             print(f"{what:42s} {name:14s} {' '.join(f'{share:.3f}' for share in shares)}", flush=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    result = {"commit": commit, "machine": machine, "sweeps": options.sweeps, "resamples": RESAMPLES, "rows": rows}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    result = {"sweeps": options.sweeps, "resamples": RESAMPLES, "rows": rows}
+    print(f"wrote {provenance.save('bootstrap_coverage', result)}")
 
 
 if __name__ == "__main__":

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import gc
 import json
-import os
-import platform
 import sqlite3
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import numpy as np
+import provenance
 from numpy.typing import NDArray
 
 from bellmark.records import RunMeta, RunWriter, create_run
@@ -31,7 +28,6 @@ from bellmark.records import RunMeta, RunWriter, create_run
 GOAL_US = 10.0
 SCALARS = 20
 BLOCK = 50  # rows that one writer logs before the next has its turn
-RESULT = Path(__file__).parent / "results" / "logging_cost.json"
 
 Log = Callable[[int, dict[str, float]], None]
 
@@ -86,44 +82,15 @@ def measure(writers: dict[str, Log], count: int) -> dict[str, NDArray[np.float64
     return spent
 
 
-def machine() -> dict[str, str | int]:
-    """The processor and the software, without names or paths."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor() or "unknown",
-        "cores": os.cpu_count() or 0,
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
-
-
-def commit() -> str | None:
-    """The commit that was measured, with a plus when the source had uncommitted changes."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    source = str(Path(__file__).parent.parent / "src" / "bellmark" / "records")
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", source], check=False).returncode
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+" if dirty else "")
-
-
-def report(spent: dict[str, NDArray[np.float64]], load: float) -> dict[str, object]:
+def report(spent: dict[str, NDArray[np.float64]]) -> dict[str, object]:
     """Print the table; return what the result file holds."""
     print(f"{SCALARS} scalars per row, {len(next(iter(spent.values()))):,} rows, microseconds per row")
     print(f"{'writer':<16}{'p50':>8}{'p99':>9}{'mean':>9}")
     for name, us in spent.items():
         print(f"{name:<16}{np.percentile(us, 50):>8.1f}{np.percentile(us, 99):>9.1f}{us.mean():>9.1f}")
     ours = float(np.percentile(spent["bellmark"], 50))
-    print(f"goal p50 <= {GOAL_US:.0f} us: {'met' if ours <= GOAL_US else 'MISSED'} (load average {load:.1f})")
+    print(f"goal p50 <= {GOAL_US:.0f} us: {'met' if ours <= GOAL_US else 'MISSED'}")
     return {
-        "benchmark": "logging_cost",
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit(),
-        "machine": machine(),
-        "load_average": round(load, 1),
         "scalars": SCALARS,
         "rows": len(spent["bellmark"]),
         "goal_p50_us": GOAL_US,
@@ -139,7 +106,6 @@ def report(spent: dict[str, NDArray[np.float64]], load: float) -> dict[str, obje
 @click.option("--save/--no-save", default=True, show_default=True, help="Write the result file.")
 def main(count: int, save: bool) -> None:
     """Measure what a row of 20 scalars costs."""
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         meta = RunMeta(
@@ -159,10 +125,9 @@ def main(count: int, save: bool) -> None:
             writers = {"bellmark": writer.log, "stdlib json": plain, "sqlite commit": database}
             spent = measure(writers, count)
             writer.finish("done")
-    result = report(spent, load)
+    result = report(spent)
     if save:
-        RESULT.parent.mkdir(exist_ok=True)
-        RESULT.write_text(json.dumps(result, indent=2) + "\n")
+        print(f"wrote {provenance.save('logging_cost', result)}")
 
 
 if __name__ == "__main__":

@@ -39,10 +39,13 @@ def commit() -> str | None:
     return head + ("+" if dirty else "")
 
 
+AT_START = {"commit": commit(), "machine": machine()}  # a long benchmark measures the code it was started with
+
+
 def save(name: str, results: Mapping[str, Any]) -> Path:
-    """Write `results/NAME.json` with date, commit and machine in front; returns the file."""
+    """Write `results/NAME.json` with the date, and commit and machine at the start, in front; returns the file."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    head = {"benchmark": name, "date": datetime.now(UTC).date().isoformat(), "commit": commit(), "machine": machine()}
+    head = {"benchmark": name, "date": datetime.now(UTC).date().isoformat(), **AT_START}
     path.write_text(json.dumps({**head, **results}, indent=2) + "\n")
     return path

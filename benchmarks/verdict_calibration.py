@@ -1,6 +1,6 @@
 """How often the verdict rule errs, and how often it finds what is there: simulated sweeps with a known truth.
 
-    python benchmarks/verdict_calibration.py [--sweeps 4000] [--out benchmarks/results/verdict_calibration.json]
+    python benchmarks/verdict_calibration.py [--sweeps 4000]
 
 Every simulated sweep that could be called "supported" goes through `bellmark.stats.judge` itself. The others are known
 not to be: "supported" needs a Welch p below the level that Holm and the looks leave, which is quick for all sweeps.
@@ -9,16 +9,13 @@ not to be: "supported" needs a Welch p below the level that Holm and the looks l
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
+import provenance
 
 from bellmark.stats import Arm, Claim, SeedResult, Verdict, judge
 from bellmark.stats.claim import FloatArray
@@ -217,22 +214,16 @@ def main() -> None:
     """Print the table and store it with the commit and machine it was measured on."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sweeps", type=int, default=4000, help="simulated sweeps per line (default 4000)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "verdict_calibration.json")
     options = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     began = time.perf_counter()
     rows = table(options.sweeps)
     result = {
-        "commit": commit,
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "numpy": np.__version__,
         "sweeps": options.sweeps,
         "seconds": round(time.perf_counter() - began, 1),
         "rows": rows,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"wrote {options.out.name} after {result['seconds']} s")
+    print(f"wrote {provenance.save('verdict_calibration', result)} after {result['seconds']} s")
 
 
 if __name__ == "__main__":
