@@ -2,8 +2,8 @@
 
     python examples/finetune.py [STEPS]
 
-Starts from the shipped weak PickCube policy and compares, on the same start states, what AWR makes of it with advantages
-from re-rollouts and with random ones: a control that every claim about advantages should survive.
+Starts from the shipped weak PickCube policy and compares, on the same start states, what AWR makes of it with
+advantages from re-rollouts and with random ones: a control that every claim about advantages should survive.
 """
 
 from __future__ import annotations

@@ -27,3 +27,8 @@ def entropy(log_std: Float[Tensor, " A"]) -> Float[Tensor, ""]:
 def noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Standard normal numbers from an explicit generator."""
     return torch.randn(shape, generator=generator)
+
+
+def silence(shape: tuple[int, ...]) -> Tensor:
+    """Zeros: the noise of a policy that acts on its mean."""
+    return torch.zeros(shape)

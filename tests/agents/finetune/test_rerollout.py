@@ -7,7 +7,7 @@ import pytest
 import torch
 from finetune_small import agent
 
-from bellmark.agents.finetune.advantages import Common, Independent
+from bellmark.agents.finetune.advantages import Common, Independent, Off
 from bellmark.agents.finetune.config import PolicyNet
 from bellmark.agents.finetune.networks import new_policy
 from bellmark.agents.finetune.rerollout import reroll, spread
@@ -144,6 +144,21 @@ def test_common_noise_lowers_the_variance_of_the_difference():
             differences.append(branches.q_KM.mean(1) - branches.v_KM.mean(1))
         spread_of[noise.kind] = torch.cat(differences).var()
     assert spread_of["common"] < spread_of["independent"]
+
+
+def test_without_noise_one_replica_is_exact():
+    task = PickCube(reward="dense")
+    once, _, policy = run(task, n_q=1, n_v=1, noise=Off(), gamma=0.8, states=3)
+    again, _, _ = run(task, n_q=3, n_v=2, noise=Off(), gamma=0.8, states=3)
+    assert torch.equal(once.q_KM.expand(-1, 3), again.q_KM)
+    assert torch.equal(once.v_KM.expand(-1, 2), again.v_KM)
+    # V is what the mean action earns: giving it as the first action makes Q equal to V.
+    env = task.make(3)
+    obs, _ = env.reset(seed=0)
+    with torch.no_grad():
+        mean = policy.mean(torch.as_tensor(obs))
+    same, _, _ = run(task, n_q=1, n_v=1, noise=Off(), gamma=0.8, states=3, actions=mean)
+    torch.testing.assert_close(same.q_KM, same.v_KM)
 
 
 def test_spread_covers_evenly():

@@ -120,6 +120,16 @@ class Independent(Choice):
         return ops.gaussian.noise((states, n_q + n_v, actions), generator)
 
 
+class Off(Choice):
+    """No noise: replicas follow the continuation's mean. Where the simulator is deterministic, one replica is exact."""
+
+    kind: Literal["off"] = "off"
+
+    def draw(self, states: int, n_q: int, n_v: int, actions: int, generator: torch.Generator) -> Tensor:
+        """(states, n_q + n_v, actions) zeros."""
+        return ops.gaussian.silence((states, n_q + n_v, actions))
+
+
 LIMIT = {
     "remaining": lambda elapsed, horizon: horizon - elapsed,  # what the episode itself had left
     "fresh": lambda elapsed, horizon: 0 * elapsed + horizon,  # a whole episode again: the user's scripts
@@ -133,7 +143,7 @@ class Branch(Choice):
     continuation: Current | Frozen = option(Frozen(), "which policy the replicas follow after the first action")
     n_q: int = knob(16, "replicas per state that take the action that was taken", ge=1)
     n_v: int = knob(16, "replicas per state that take an action of the continuation", ge=1)
-    noise: Common | Independent = option(Common(), "action noise of the replicas")
+    noise: Common | Independent | Off = option(Common(), "action noise of the replicas")
     horizon: Literal["remaining", "fresh"] = knob("remaining", "time limit of a replica; at it, nothing is added")
     tolerance: float = knob(
         0.01,
