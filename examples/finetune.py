@@ -42,7 +42,9 @@ class RandomAdvantage(Choice):
 class WithControl(Finetune):
     """The family's configuration with one more option."""
 
-    advantage: Gae | Branch | RandomAdvantage = option(Gae(), "what decides which actions were better than expected")
+    advantage: Gae | Branch | RandomAdvantage = option(  # type: ignore[assignment]  # widened: the point of the example
+        Gae(), "what decides which actions were better than expected"
+    )
 
 
 def finetune(steps: int, *overrides: str) -> None:
