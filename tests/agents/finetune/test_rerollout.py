@@ -10,7 +10,7 @@ from finetune_small import agent
 from bellmark.agents.finetune.advantages import Common, Independent, Off
 from bellmark.agents.finetune.config import PolicyNet
 from bellmark.agents.finetune.networks import new_policy
-from bellmark.agents.finetune.rerollout import reroll, spread
+from bellmark.agents.finetune.rerollout import Replicas, reroll, spread
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe
 
@@ -24,18 +24,8 @@ def run(task, *, n_q=2, n_v=3, gamma=0.5, limit=5, noise=None, seed=0, worlds=64
     if actions is None:
         actions = policy.act(torch.as_tensor(obs), deterministic=False, generator=generator)
     limit_K = np.full(states, limit) if np.isscalar(limit) else np.asarray(limit)
-    branches = reroll(
-        task.make(worlds),
-        env.snapshot(),
-        actions,
-        policy,
-        n_q=n_q,
-        n_v=n_v,
-        gamma=gamma,
-        limit_K=limit_K,
-        noise=noise or Independent(),
-        generator=generator,
-    )
+    replicas = Replicas(n_q, n_v, policy, noise or Independent(), gamma)
+    branches = reroll(task.make(worlds), env.snapshot(), actions, limit_K, replicas, generator)
     return branches, obs, policy
 
 
@@ -106,18 +96,9 @@ def test_equals_plain_loops_on_the_simulator():
     start = env.snapshot()
     policy = new_policy(PolicyNet(hidden=16, layers=2), env, -1.0, torch.Generator().manual_seed(0))
     actions = torch.randn(states, 8, generator=torch.Generator().manual_seed(1))
-    branches = reroll(
-        task.make(32),
-        start,
-        actions,
-        policy,
-        n_q=n_q,
-        n_v=n_v,
-        gamma=gamma,
-        limit_K=np.full(states, limit),
-        noise=Common(),
-        generator=torch.Generator().manual_seed(2),
-    )
+    replicas = Replicas(n_q, n_v, policy, Common(), gamma)
+    generator = torch.Generator().manual_seed(2)
+    branches = reroll(task.make(32), start, actions, np.full(states, limit), replicas, generator)
     generator = torch.Generator().manual_seed(2)
     noise = [Common().draw(states, n_q, n_v, 8, generator) for _ in range(limit)]
     expected = slow_reference(task, start, actions, policy, n_q, n_v, gamma, limit, noise)

@@ -159,7 +159,7 @@ class Branch(Choice):
 
     def estimate(self, rollout: Rollout, context: Context) -> Estimate:
         """Advantages mean(Q) - mean(V) of the re-rolled rows; the value target is mean(V)."""
-        from bellmark.agents.finetune.rerollout import reroll, spread
+        from bellmark.agents.finetune.rerollout import Replicas, reroll, spread
 
         rows = spread(rollout.reward_TN.numel(), self.share)
         env = context.scratch_env(max(self.worlds, self.n_q + self.n_v))
@@ -168,13 +168,9 @@ class Branch(Choice):
             env,
             type(rollout.snapshots[0]).concatenate(rollout.snapshots).take(rows.numpy()),
             rollout.action_TNA.flatten(0, 1)[rows],
-            self.continuation.resolve(context),
-            n_q=self.n_q,
-            n_v=self.n_v,
-            gamma=context.gamma,
-            limit_K=left.clamp(max=ops.returns.horizon_within(context.gamma, self.tolerance)).numpy(),
-            noise=self.noise,
-            generator=context.generator,
+            left.clamp(max=ops.returns.horizon_within(context.gamma, self.tolerance)).numpy(),
+            Replicas(self.n_q, self.n_v, self.continuation.resolve(context), self.noise, context.gamma),
+            context.generator,
         )
         value = branches.v_KM.mean(1)
         metrics = {

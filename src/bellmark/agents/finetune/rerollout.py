@@ -30,6 +30,22 @@ class Noise(Protocol):
 
 
 @dataclass(frozen=True)
+class Replicas:
+    """What is done from each state: how many replicas of either kind, and how they go on."""
+
+    n_q: int  # take the action that was taken
+    n_v: int  # take an action of the continuation policy
+    policy: GaussianPolicy  # the continuation
+    noise: Noise
+    gamma: float
+
+    @property
+    def each(self) -> int:
+        """Replicas of one state."""
+        return self.n_q + self.n_v
+
+
+@dataclass(frozen=True)
 class Branches:
     """Discounted returns of the replicas, and what they cost."""
 
@@ -48,71 +64,60 @@ def reroll(
     env: BatchedEnv,
     start: Snapshot,
     action_KA: Tensor,
-    policy: GaussianPolicy,
-    *,
-    n_q: int,
-    n_v: int,
-    gamma: float,
     limit_K: np.ndarray,
-    noise: Noise,
+    replicas: Replicas,
     generator: torch.Generator,
 ) -> Branches:
     """Re-roll K saved states, as many at a time as `env` has worlds for.
 
     Args:
-        env: a batch of at least n_q + n_v worlds, used as scratch.
+        env: a batch of worlds, used as scratch.
         action_KA: first actions of the Q replicas, as sampled (clipped here, as in collection).
         limit_K: control steps each state's replicas may take; a replica cut there is worth what it has earned.
 
     Raises:
         ValueError: `env` cannot hold the replicas of even one state.
     """
-    replicas = n_q + n_v
-    at_once = env.num_envs // replicas
+    at_once = env.num_envs // replicas.each
     if at_once == 0:
-        raise ValueError(f"{env.num_envs} worlds cannot hold the {replicas} replicas of one state")
+        raise ValueError(f"{env.num_envs} worlds cannot hold the {replicas.each} replicas of one state")
     returns, steps = [], 0
     for first in range(0, len(start), at_once):
         rows = np.arange(first, min(first + at_once, len(start)))
-        chunk = _reroll_chunk(
-            env, start.take(rows), action_KA[rows], policy, n_q, n_v, gamma, limit_K[rows], noise, generator
-        )
-        returns.append(chunk[0])
-        steps += chunk[1]
-    return_KM = torch.cat(returns)
-    return Branches(return_KM[:, :n_q], return_KM[:, n_q:], steps)
+        return_KM, spent = _chunk(env, start.take(rows), action_KA[rows], limit_K[rows], replicas, generator)
+        returns.append(return_KM)
+        steps += spent
+    whole_KM = torch.cat(returns)
+    return Branches(whole_KM[:, : replicas.n_q], whole_KM[:, replicas.n_q :], steps)
 
 
-def _reroll_chunk(
+def _chunk(
     env: BatchedEnv,
     start: Snapshot,
     action_KA: Tensor,
-    policy: GaussianPolicy,
-    n_q: int,
-    n_v: int,
-    gamma: float,
     limit_K: np.ndarray,
-    noise: Noise,
+    replicas: Replicas,
     generator: torch.Generator,
 ) -> tuple[Tensor, int]:
-    states, replicas = len(start), n_q + n_v
-    alive = np.arange(states * replicas)
-    obs = env.restore(start.repeat(replicas), alive)
-    limit_W = np.repeat(limit_K, replicas)
-    return_W = np.zeros(states * replicas)
+    """Returns (K, M) of states that fit into `env` together, Q replicas first, and the steps spent."""
+    states = len(start)
+    alive = np.arange(states * replicas.each)
+    obs = env.restore(start.repeat(replicas.each), alive)
+    limit_W = np.repeat(limit_K, replicas.each)
+    return_W = np.zeros(len(alive))
     discount, steps = 1.0, 0
     for t in range(int(limit_K.max())):
-        noise_WA = noise.draw(states, n_q, n_v, action_KA.shape[1], generator).flatten(0, 1)
-        action = policy.sample(torch.as_tensor(obs, dtype=torch.float32), noise_WA[alive])
+        noise_KMA = replicas.noise.draw(states, replicas.n_q, replicas.n_v, action_KA.shape[1], generator)
+        action = replicas.policy.sample(torch.as_tensor(obs, dtype=torch.float32), noise_KMA.flatten(0, 1)[alive])
         if t == 0:
-            action.view(states, replicas, -1)[:, :n_q] = action_KA[:, None]
+            action.view(states, replicas.each, -1)[:, : replicas.n_q] = action_KA[:, None]
         moved = env.advance(alive, action.clamp(-1, 1).numpy())
         steps += len(alive)
         return_W[alive] += discount * moved.reward
-        discount *= gamma
+        discount *= replicas.gamma
         # Finished replicas leave the batch: with a good continuation most end long before the limit.
         going = ~moved.terminated & (t + 1 < limit_W[alive])
         alive, obs = alive[going], moved.obs[going]
         if len(alive) == 0:
             break
-    return torch.as_tensor(return_W, dtype=torch.float32).view(states, replicas), steps
+    return torch.as_tensor(return_W, dtype=torch.float32).view(states, replicas.each), steps
