@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from bellmark.envs.api import Exactness, Indices, Transition
 from bellmark.envs.engine.pool import Pool, cores
 from bellmark.envs.engine.task import Floats, MujocoTask
+from bellmark.envs.painter import Painter
 
 STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 BROKEN = ("BADQPOS", "BADQVEL", "BADQACC")  # adjacent warnings, after which MuJoCo has thrown the state away
@@ -70,7 +71,7 @@ class MujocoSimulation:
         self._before = np.zeros((num_envs, mujoco.mj_stateSize(self.model, STATE)))
         self._drive = [self._bind_drive(i) for i in range(num_envs)]
         self._pool = Pool(min(threads or cores(), num_envs))
-        self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
+        self._painter = Painter(self.model)
 
     def begin(self, indices: Indices, rngs: Sequence[np.random.Generator]) -> NDArray[Any]:
         """Default state, forward, the task's own draw, forward again: dm_control's sequence."""
@@ -125,27 +126,16 @@ class MujocoSimulation:
 
     def render(self, index: int, height: int, width: int) -> NDArray[np.uint8]:
         """One frame (height, width, 3) from the task's camera."""
-        from bellmark.envs.video import ensure_gl
-
-        ensure_gl()
-        if (height, width) not in self._renderers:
-            size = self.model.vis.global_
-            size.offheight, size.offwidth = max(size.offheight, height), max(size.offwidth, width)
-            self._renderers[height, width] = mujoco.Renderer(self.model, height, width)
-        renderer, data = self._renderers[height, width], mujoco.MjData(self.model)
+        stage = mujoco.MjData(self.model)  # of its own: drawing must not touch the world
         self.task.show(self.model, self.memory[index])
-        mujoco.mj_copyData(data, self.model, self.datas[index])  # a stage of its own: drawing must not touch the world
-        mujoco.mj_forward(self.model, data)
-        renderer.update_scene(data, camera=self.task.camera)
-        frame: NDArray[np.uint8] = renderer.render().copy()
-        return frame
+        mujoco.mj_copyData(stage, self.model, self.datas[index])
+        mujoco.mj_forward(self.model, stage)
+        return self._painter.draw(stage, self.task.camera, height, width)
 
     def close(self) -> None:
         """Stop the threads and free the drawing contexts."""
         self._pool.close()
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
+        self._painter.close()
 
     def _bind_drive(self, slot: int) -> Callable[[Floats, Floats], tuple[float, bool, str]]:
         """One agent step of one world as one closure: (controls, observation row) -> (reward, terminated, failure)."""

@@ -19,6 +19,7 @@ from mujoco.rollout import Rollout
 from numpy.typing import NDArray
 
 from bellmark.envs.api import Exactness, Indices, Transition
+from bellmark.envs.painter import Painter
 from bellmark.envs.pick_cube import task
 from bellmark.envs.pick_cube.kinematics import Chain, quaternions
 
@@ -31,7 +32,7 @@ ARM, FINGERS, CUBE, CUBE_QUAT = slice(0, 7), slice(7, 9), slice(9, 12), slice(12
 
 @cache
 def load_model() -> mujoco.MjModel:
-    """The compiled arm, cube and table; shared, never written to."""
+    """The compiled arm, cube and table; shared: nothing that physics reads is ever written."""
     return mujoco.MjModel.from_xml_path(str(Path(__file__).with_name("arm.xml")))
 
 
@@ -55,7 +56,7 @@ class PickCubeSimulation:
         self._goal = np.zeros((num_envs, 3))
         self._grip = np.zeros((num_envs, self._model.nsensordata))  # N: net force of left pad, of right pad
         self._models = [self._model] * num_envs
-        self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
+        self._painter = Painter(self._model)
 
     def begin(self, indices: Indices, rngs: Sequence[np.random.Generator]) -> NDArray[np.float32]:
         """Start states: rest pose with noise, cube and goal drawn over a 20 cm square, goal up to 30 cm high."""
@@ -116,26 +117,16 @@ class PickCubeSimulation:
 
     def render(self, index: int, height: int, width: int) -> NDArray[np.uint8]:
         """One frame (height, width, 3) from the fixed camera, the goal drawn as a translucent ball."""
-        from bellmark.envs.video import ensure_gl
-
-        ensure_gl()
-        if (height, width) not in self._renderers:
-            self._renderers[height, width] = mujoco.Renderer(self._model, height, width)
-        data = self._scratch[0]
-        mujoco.mj_setState(self._model, data, self._physics[index], mujoco.mjtState.mjSTATE_FULLPHYSICS)
-        data.mocap_pos[0] = self._goal[index]
-        mujoco.mj_forward(self._model, data)
-        renderer = self._renderers[height, width]
-        renderer.update_scene(data, camera="view")
-        frame: NDArray[np.uint8] = renderer.render().copy()
-        return frame
+        stage = mujoco.MjData(self._model)  # of its own: drawing must not touch the rollout's scratch
+        mujoco.mj_setState(self._model, stage, self._physics[index], mujoco.mjtState.mjSTATE_FULLPHYSICS)
+        stage.mocap_pos[0] = self._goal[index]
+        mujoco.mj_forward(self._model, stage)
+        return self._painter.draw(stage, "view", height, width)
 
     def close(self) -> None:
         """Stop the thread pool and free the drawing contexts."""
         self._pool.close()
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
+        self._painter.close()
 
     def _targets(self, start: NDArray[np.float64], actions: NDArray[Any]) -> NDArray[np.float64]:
         """Servo targets (K, 9): present angles plus scaled deltas, both fingers at the gripper's absolute opening."""
