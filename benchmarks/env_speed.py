@@ -88,7 +88,7 @@ class DmControl(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
         control, reward = self._low + self._scale * (action + 1), 0.0
         for _ in range(REPEAT):
             moment = self.env.step(control)
-            reward += moment.reward
+            reward += moment.reward or 0.0  # None at the reset that follows an end
         return flat(moment), reward, False, bool(moment.last()), {}
 
 
