@@ -1,9 +1,14 @@
-"""The small protocol between an agent and the loop that runs it, and the settings every family's run has in common."""
+"""The small protocols between an agent and the loop that runs it, and the settings every family's run has in common.
+
+Two kinds of agent: one whose loop *is* its algorithm (finetune) implements `Agent` itself; one that learns from replay
+(tdmpc, dreamer) implements `Learner` and rides `train/online.py`, which makes an `Agent` of it. The policy that a run
+evaluates, films and stores is the same protocol for both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bellmark.config import Config, knob
 
@@ -12,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Metrics = dict[str, float]
+State = dict[str, "Tensor"]  # what a policy carries from step to step; leading axis: worlds; {} where it carries nothing
 
 
 class Evaluation(Config):
@@ -22,6 +28,7 @@ class Evaluation(Config):
     )
     episodes: int = knob(128, "episodes per evaluation and mode, each from its own fixed start state", ge=1)
     seed: int = knob(90_001, "seed of the start states, shared by all runs so that evaluations are paired", ge=0)
+    sampled: bool = knob(True, "judge sampled actions too, beside deterministic ones")
 
 
 class Checkpoints(Config):
@@ -31,11 +38,39 @@ class Checkpoints(Config):
     every: int = knob(0, "also keep one each time this many real steps have passed; 0 keeps last and best only", ge=0)
 
 
-class Policy(Protocol):
-    """What an evaluation needs of an agent."""
+class Spec(NamedTuple):
+    """What a learner must know of its task."""
 
-    def act(self, obs: Tensor, *, deterministic: bool, generator: torch.Generator) -> Tensor:
-        """Observations (B, *obs) to actions (B, A), not clipped."""
+    obs_shape: tuple[int, ...]  # (O,) or (height, width, 3)
+    pixels: bool  # observations are uint8 pictures, else float32
+    actions: int  # dimensions of a continuous action in [-1, 1], or the number of choices
+    discrete: bool  # actions are one-hot choices
+    horizon: int  # agent steps until truncation
+    action_repeat: int  # simulator steps per agent step
+
+
+class Decision(NamedTuple):
+    """What a policy answers to a batch of observations."""
+
+    action: Tensor  # (B, A): in [-1, 1] (whoever steps the environment clips), or one-hot choices
+    state: State
+    extras: Mapping[str, Tensor] = {}  # (B, ...) what replay keeps beside the action: a plan, latents
+
+
+class Policy(Protocol):
+    """What an evaluation and a collector need of an agent."""
+
+    def initial(self, worlds: int) -> State:
+        """The state of worlds that have not begun."""
+        ...
+
+    def act(
+        self, obs: Tensor, first: Tensor, state: State, *, deterministic: bool, generator: torch.Generator
+    ) -> Decision:
+        """Act in B worlds: observations (B, *obs), `first` (B,) bool where an episode begins, state of B worlds.
+
+        `deterministic` is how the policy is judged, its opposite how it collects.
+        """
         ...
 
 
@@ -63,4 +98,80 @@ class Agent(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue as the agent that was saved would have, bit for bit on the same machine."""
+        ...
+
+
+class Window(NamedTuple):
+    """The batches a learner asks for."""
+
+    batch: int  # B slices
+    length: int  # T consecutive rows each
+    whole: bool  # a slice lies inside one episode; else it may cross into the next, `first` says where
+
+
+class Schedule(NamedTuple):
+    """When a learner's updates are due."""
+
+    random_steps: int  # agent steps of uniformly random actions before the policy acts
+    pretrain: int  # updates at once when they are over
+    per_step: float  # updates per agent step from then on
+
+
+class Batch(NamedTuple):
+    """T consecutive rows of B slices, time first.
+
+    Row t holds observation o_t, what arrived with it (`reward` r_t, 0 at a reset; `terminated`: o_t ends the task;
+    `first`: o_t is a reset's) and the action a_t taken at it. An episode of k steps is k + 1 rows; its last row, the
+    final observation, has the blank action. So a_t leads to reward[t + 1], terminated[t + 1] and obs[t + 1].
+    """
+
+    obs: Tensor  # (T, B, *obs) float32, or uint8 pictures
+    action: Tensor  # (T, B, A)
+    reward: Tensor  # (T, B)
+    terminated: Tensor  # (T, B) bool
+    first: Tensor  # (T, B) bool
+    extras: Mapping[str, Tensor]  # (T, B, ...) columns the learner declared in `blank`
+    rows: Tensor  # (T, B) int64, the rows' places in replay, for write-back
+
+
+class Writeback(NamedTuple):
+    """New values of K replay rows: reanalysed plans, fresh latents."""
+
+    rows: Tensor  # (K,) int64, from `Batch.rows`
+    values: Mapping[str, Tensor]  # (K, ...) per column
+
+
+class Learner(Protocol):
+    """An agent that learns from replay; built from (config, spec, device)."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy as it is now."""
+        ...
+
+    @property
+    def blank(self) -> Mapping[str, Tensor]:
+        """The columns it wants stored beside an action: each column's value where no policy acted (random steps)."""
+        ...
+
+    @property
+    def window(self) -> Window:
+        """The batches it asks for."""
+        ...
+
+    @property
+    def schedule(self) -> Schedule:
+        """When its updates are due."""
+        ...
+
+    def update(self, batch: Batch, step: int) -> tuple[Mapping[str, Tensor], Writeback | None]:
+        """One update at agent step `step`: metrics as scalar tensors (not synchronised), and what replay takes back."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters, optimisers, scales, counters, random state."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue as the learner that was saved would have."""
         ...
