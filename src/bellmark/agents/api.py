@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Metrics = dict[str, float]
-State = dict[str, "Tensor"]  # what a policy carries from step to step; leading axis: worlds; {} where it carries nothing
+State = dict[str, "Tensor"]  # what a policy carries from step to step, worlds first; {} for nothing
 
 
 class Evaluation(Config):
@@ -36,6 +36,17 @@ class Checkpoints(Config):
 
     seconds: float = knob(15.0, "at the end of an iteration, save when this much time has passed", unit="s", ge=0)
     every: int = knob(0, "also keep one each time this many real steps have passed; 0 keeps last and best only", ge=0)
+
+
+class Collect(Config):
+    """How an agent that learns from replay fills it."""
+
+    envs: int = knob(1, "worlds stepped together while the learner updates", ge=1)
+    capacity: int = knob(1_000_000, "rows of replay, all worlds together; the oldest leave first", unit="rows", ge=1)
+    insert_every: int = knob(
+        1, "agent steps after which a running episode's rows can be drawn; -1: only when it has ended", ge=-1
+    )
+    log_every: int = knob(500, "agent steps between rows of the record", ge=1)
 
 
 class Spec(NamedTuple):
@@ -107,6 +118,9 @@ class Window(NamedTuple):
     batch: int  # B slices
     length: int  # T consecutive rows each
     whole: bool  # a slice lies inside one episode; else it may cross into the next, `first` says where
+    fresh: bool = False  # every slice of rows 0..T-1, T..2T-1, ... is drawn once, when it is complete, before others
+    hot: int = 0  # of the B slices, this many are drawn from the newest `hot_rows` rows
+    hot_rows: int = 0
 
 
 class Schedule(NamedTuple):
