@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bellmark.ops import gaussian, policy_losses, returns
+    from bellmark.ops import activations, gaussian, heads, policy_losses, returns, scale, squashed, two_hot
 
-__all__ = ["gaussian", "policy_losses", "returns"]
+__all__ = ["activations", "gaussian", "heads", "policy_losses", "returns", "scale", "squashed", "two_hot"]
 
 
 def __getattr__(name: str) -> Any:

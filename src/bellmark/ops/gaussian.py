@@ -32,3 +32,17 @@ def noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 def silence(shape: tuple[int, ...]) -> Tensor:
     """Zeros: the noise of a policy that acts on its mean."""
     return torch.zeros(shape)
+
+
+def kl(
+    mean: Float[Tensor, "*B A"],
+    std: Float[Tensor, "*#B A"],
+    other_mean: Float[Tensor, "*#B A"],
+    other_std: Float[Tensor, "*#B A"],
+) -> Float[Tensor, "*B A"]:
+    """KL(N(mean, std^2) || N(other_mean, other_std^2)) of every dimension, in nats; a diagonal Gaussian's is the sum.
+
+    log(s' / s) + (s^2 + (m - m')^2) / (2 s'^2) - 1/2.
+    """
+    ratio = (std / other_std).square()
+    return 0.5 * (ratio + ((mean - other_mean) / other_std).square() - 1 - ratio.log())
