@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from bellmark.agents.api import Decision, State
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe
 from bellmark.train.evaluate import evaluate, play
@@ -19,12 +20,24 @@ class Constant:
         self.spread = spread
         self.sizes: list[int] = []
 
-    def act(self, obs: torch.Tensor, *, deterministic: bool, generator: torch.Generator) -> torch.Tensor:
+    def initial(self, worlds: int) -> State:
+        return {"steps": torch.zeros(worlds)}
+
+    def act(
+        self,
+        obs: torch.Tensor,
+        first: torch.Tensor,
+        state: State,
+        *,
+        deterministic: bool,
+        generator: torch.Generator,
+    ) -> Decision:
+        assert len(first) == len(state["steps"]) == len(obs)
+        assert (first == (state["steps"] == 0)).all()
         self.sizes.append(len(obs))
         action = self.action.expand(len(obs), -1)
-        if deterministic:
-            return action
-        return action + self.spread * torch.randn(action.shape, generator=generator)
+        noise = 0.0 if deterministic else self.spread * torch.randn(action.shape, generator=generator)
+        return Decision(action + noise, {"steps": state["steps"] + 1})
 
 
 def test_each_world_plays_one_episode_and_leaves():

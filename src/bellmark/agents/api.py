@@ -80,7 +80,7 @@ class Policy(Protocol):
     ) -> Decision:
         """Act in B worlds: observations (B, *obs), `first` (B,) bool where an episode begins, state of B worlds.
 
-        `deterministic` is how the policy is judged, its opposite how it collects.
+        Observations and `first` come from the host, wherever the policy computes. `deterministic` is how the policy is judged, its opposite how it collects.
         """
         ...
 
@@ -89,6 +89,7 @@ class Agent(Protocol):
     """What the run loop relies on."""
 
     step: int  # real environment steps so far
+    total: int  # at which training is done
 
     @property
     def policy(self) -> Policy:
@@ -96,7 +97,7 @@ class Agent(Protocol):
         ...
 
     def iterate(self) -> Metrics:
-        """Collect, estimate, update: one round of the family's algorithm."""
+        """Do a piece of work; a row of metrics, or nothing where none is due yet."""
         ...
 
     def steps_taken(self) -> Metrics:

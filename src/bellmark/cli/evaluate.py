@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bellmark.cli.threads import threads_option
+from bellmark.cli.hardware import threads_option
 
 if TYPE_CHECKING:
     from bellmark.train.evaluate import Episodes
@@ -16,16 +16,25 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("policy")
-@click.option("--episodes", type=click.IntRange(min=1), default=128, show_default=True, help="Start states.")
+@click.option("--episodes", type=click.IntRange(min=1), show_default="as in the run", help="Start states.")
 @click.option("--seed", type=click.IntRange(min=0), default=90_001, show_default=True, help="Seed of the start states.")
+@click.option("--sampled/--greedy-only", default=None, help="Also judge sampled actions (default: as in the run).")
 @click.option("--video", type=click.Path(path_type=Path), help="Film the first deterministic episode into this file.")
 @click.option("--json", "as_json", is_flag=True, help="One object instead of a table.")
 @threads_option
-def evaluate(policy: str, episodes: int, seed: int, video: Path | None, as_json: bool, threads: int) -> None:
+def evaluate(
+    policy: str,
+    episodes: int | None,
+    seed: int,
+    sampled: bool | None,
+    video: Path | None,
+    as_json: bool,
+    threads: int,
+) -> None:
     """Judge a run or a checkpoint on fixed start states.
 
     POLICY is a run folder (its best checkpoint is taken), a checkpoint file or the name of a shipped checkpoint. Every
-    start state is played once, to the first end, deterministically and sampled; the same seed gives every policy the
+    start state is played once, to the first end, in each mode; the same seed gives every policy the
     same start states. The default seed is that of evaluations during training: for a number that selected nothing, give
     another.
 
@@ -38,8 +47,13 @@ def evaluate(policy: str, episodes: int, seed: int, video: Path | None, as_json:
     from bellmark.train.judge import Judge
 
     judge = Judge(policy)
-    judged = judge.judge(episodes, seed, threads)
-    rows = {"deterministic": _summary(judged.deterministic), "sampled": _summary(judged.sampled)}
+    episodes = episodes or judge.evaluation.episodes
+    judged = judge.judge(
+        episodes, seed, sampled=judge.evaluation.sampled if sampled is None else sampled, threads=threads
+    )
+    rows = {"deterministic": _summary(judged.deterministic)}
+    if judged.sampled is not None:
+        rows["sampled"] = _summary(judged.sampled)
     filmed = str(judge.film(video, seed)) if video else None
     if as_json:
         facts = {"policy": policy, "step": judged.step, "episodes": episodes, "seed": seed, "video": filmed}

@@ -19,7 +19,11 @@ from bellmark.config import Config, branches, build, fingerprint, kind_of, model
 from bellmark.errors import UserError, unknown
 from bellmark.shipped import recipes_dir
 
-FAMILIES = {"finetune": "bellmark.agents.finetune.config:Finetune"}  # name -> where its configuration class lives
+FAMILIES = {  # name -> where its configuration class lives
+    "finetune": "bellmark.agents.finetune.config:Finetune",
+    "tdmpc": "bellmark.agents.tdmpc.config:Tdmpc",
+    "dreamer": "bellmark.agents.dreamer.config:Dreamer",
+}
 
 KEYS = ("family", "about", "source", "extends", "config")
 SUFFIXES = (".yaml", ".yml")

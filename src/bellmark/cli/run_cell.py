@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from bellmark.cli.threads import threads_option
+from bellmark.cli.hardware import device_option, threads_option
 
 
 @click.command("run-cell")
 @click.argument("folder", type=click.Path(path_type=Path))
+@device_option
 @threads_option
-def run_cell(folder: Path, threads: int) -> int:
+def run_cell(folder: Path, device: str, threads: int) -> int:
     """Run or continue one planned run (what launchers call).
 
     FOLDER is a run folder. The run goes on from its last checkpoint. The exit code is 0 when the run is done (also
@@ -26,4 +27,4 @@ def run_cell(folder: Path, threads: int) -> int:
     """
     from bellmark.train.run import execute
 
-    return execute(folder, threads=threads)
+    return execute(folder, threads=threads, device=device)

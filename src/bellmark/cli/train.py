@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bellmark.cli.complete import Override, RecipeName
-from bellmark.cli.threads import threads_option
+from bellmark.cli.hardware import device_option, threads_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 )
 @click.option("--video", is_flag=True, help="Film one episode of the final policy into the run's videos/ folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the final metrics as one JSON object.")
+@device_option
 @threads_option
-def train(recipe: str, overrides: tuple[str, ...], root: Path, video: bool, as_json: bool, threads: int) -> int:
+def train(
+    recipe: str, overrides: tuple[str, ...], root: Path, video: bool, as_json: bool, device: str, threads: int
+) -> int:
     """Train one agent from a recipe.
 
     OVERRIDES set knobs, such as update=awr update.beta=0.5 (see `bellmark knobs RECIPE`). The run's folder is named
@@ -57,7 +60,7 @@ def train(recipe: str, overrides: tuple[str, ...], root: Path, video: bool, as_j
     folder = run_folder(resolve(recipe, overrides), root)
     screen = console(stderr=as_json)
     with _progress(screen, folder.name) as show:
-        code = execute(folder, threads=threads, show=show)
+        code = execute(folder, threads=threads, device=device, show=show)
     run = Run(folder)
     if code == REQUEUE:
         screen.print(f"Saved at step {run.status.step:,} of {run.status.total:,}; the same command goes on.")
@@ -94,7 +97,7 @@ def run_folder(resolved: Resolved, root: Path) -> Path:
         task=task_name(tree),
         seed=tree["seed"],
         steps=tree["steps"],
-        parent_checkpoint=tree["start"].get("checkpoint"),
+        parent_checkpoint=tree.get("start", {}).get("checkpoint"),
         commit=origin.commit,
         dirty=origin.dirty,
         host=origin.host,
@@ -110,13 +113,15 @@ def _progress(screen: Console, name: str) -> Iterator[Show]:
     """A bar with speed, time left and the newest headline metrics."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from bellmark.train.run import BRIEF
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[news]}"), console=screen) as bar:
         task = bar.add_task(name, news="")
         news: dict[str, float] = {}
 
         def show(step: int, total: int, metrics: Metrics) -> None:
-            news.update({k: metrics[k] for k in ("eval/success", "train/success", "eval/return") if k in metrics})
+            news.update({k: metrics[k] for k in BRIEF if k in metrics})
             bar.update(task, completed=step, total=total, news="  ".join(f"{k} {v:.3f}" for k, v in news.items()))
 
         yield show

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bellmark.agents.api import Metrics, Policy
 from bellmark.envs.api import BatchedEnv
+from bellmark.train.worlds import as_obs, command, spec_of
 
 
 @dataclass(frozen=True)
@@ -30,36 +31,45 @@ class Episodes:
 @torch.no_grad()
 def play(policy: Policy, env: BatchedEnv, seed: int, *, deterministic: bool, film: bool = False) -> Episodes:
     """Play one episode in every world of `env` from the start states of `seed`."""
+    spec = spec_of(env)
     generator = torch.Generator().manual_seed(seed)
     obs, _ = env.reset(seed=seed)
     alive = np.arange(env.num_envs)
+    state, first = policy.initial(env.num_envs), torch.ones(env.num_envs, dtype=torch.bool)
     returns, success = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=bool)
     length = np.zeros(env.num_envs, dtype=np.int64)
     frames = [env.frame()] if film else []
     for _ in range(env.horizon):
-        action = policy.act(torch.as_tensor(obs), deterministic=deterministic, generator=generator)
-        moved = env.advance(alive, action.clamp(-1, 1).numpy())
+        decision = policy.act(as_obs(obs, spec), first, state, deterministic=deterministic, generator=generator)
+        moved = env.advance(alive, command(decision.action, spec))
         returns[alive] += moved.reward
         success[alive] |= moved.success
         length[alive] += 1
         if film and alive[0] == 0:
             frames.append(env.frame())
         going = ~moved.terminated
-        alive, obs = alive[going], moved.obs[going]
-        if len(alive) == 0:
+        if not going.any():
             break
+        rows = torch.as_tensor(going)
+        alive, obs = alive[going], moved.obs[going]
+        state, first = (
+            {k: v[rows.to(v.device)] for k, v in decision.state.items()},
+            torch.zeros(len(alive), dtype=torch.bool),
+        )
     return Episodes(returns, success, length, frames)
 
 
-def evaluate(policy: Policy, env: BatchedEnv, seed: int) -> Metrics:
-    """Both modes over all worlds of `env`, under the names of the common metric vocabulary."""
+def evaluate(policy: Policy, env: BatchedEnv, seed: int, *, sampled: bool = True) -> Metrics:
+    """One or both modes over all worlds of `env`, under the names of the common metric vocabulary."""
     greedy = play(policy, env, seed, deterministic=True)
-    sampled = play(policy, env, seed, deterministic=False)
-    return {
+    metrics = {
         "eval/return": float(greedy.returns.mean()),
         "eval/success": float(greedy.success.mean()),
         "eval/length": float(greedy.length.mean()),
-        "eval/return_sampled": float(sampled.returns.mean()),
-        "eval/success_sampled": float(sampled.success.mean()),
         "eval/episodes": float(env.num_envs),
     }
+    if not sampled:
+        return metrics
+    drawn = play(policy, env, seed, deterministic=False)
+    means = {"eval/return_sampled": drawn.returns.mean(), "eval/success_sampled": drawn.success.mean()}
+    return {**metrics, **{name: float(mean) for name, mean in means.items()}}

@@ -6,23 +6,22 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bellmark.agents.finetune.config import Finetune
-from bellmark.agents.finetune.networks import GaussianPolicy, stored_policy
-from bellmark.config import build
+from bellmark.agents.api import Evaluation, Policy
 from bellmark.envs.video import write_video
 from bellmark.train import checkpoint
 from bellmark.train.evaluate import Episodes, play
+from bellmark.train.families import read_config, stored_policy
 
 FPS = 20  # PickCube's control frequency: videos run in real time
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Both modes of a policy on the same start states."""
+    """A policy's modes on the same start states."""
 
     step: int  # real environment steps the policy was trained for
     deterministic: Episodes
-    sampled: Episodes
+    sampled: Episodes | None  # None where sampled actions were not asked for
 
 
 class Judge:
@@ -35,16 +34,21 @@ class Judge:
             UserError: no such checkpoint, or not readable.
         """
         content = checkpoint.read(name)
-        self._config = build(Finetune, content["config"])
-        weights = content["state"]["policy"]
-        self.policy: GaussianPolicy = stored_policy(self._config.policy, self._config.task.make(1), weights)
+        self._config = read_config(content["family"], content["config"])
         self._step = int(content["state"]["step"])
+        with closing(self._config.task.make(1)) as env:
+            self.policy: Policy = stored_policy(self._config, env, content["state"])
 
-    def judge(self, episodes: int, seed: int, threads: int = 1) -> Judgement:
-        """Play `episodes` fixed start states in both modes."""
+    @property
+    def evaluation(self) -> Evaluation:
+        """How the run itself judged the policy."""
+        return self._config.evaluation
+
+    def judge(self, episodes: int, seed: int, *, sampled: bool = True, threads: int = 1) -> Judgement:
+        """Play `episodes` fixed start states, deterministically and, where asked for, sampled."""
         with closing(self._config.task.make(episodes, threads)) as env:
-            modes = (play(self.policy, env, seed, deterministic=greedy) for greedy in (True, False))
-            return Judgement(self._step, *modes)
+            greedy = play(self.policy, env, seed, deterministic=True)
+            return Judgement(self._step, greedy, play(self.policy, env, seed, deterministic=False) if sampled else None)
 
     def film(self, path: Path, seed: int) -> Path:
         """Film the deterministic policy's first evaluation episode; returns the file written."""

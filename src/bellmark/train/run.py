@@ -12,22 +12,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 
 from bellmark.agents.api import Agent, Metrics
-from bellmark.agents.finetune.agent import FinetuneAgent
-from bellmark.agents.finetune.config import Finetune
-from bellmark.config import build
 from bellmark.records import Run, RunWriter
 from bellmark.train import checkpoint
 from bellmark.train.evaluate import evaluate
+from bellmark.train.families import RunConfig, make_agent, read_config
 
 DONE, REQUEUE = 0, 75
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 
-BRIEF = ("eval/success", "eval/return", "train/success")  # what a live table shows of a run
+BRIEF = ("eval/success", "eval/return", "train/success", "train/return")  # what a live table shows of a run
 
 Show = Callable[[int, int, Metrics], None]  # (step, total, newest metrics)
 
@@ -59,19 +56,9 @@ class StopRequest:
         self.name = signal.Signals(number).name
 
 
-def load_start(config: Finetune) -> Callable[[str], dict[str, Any]]:
-    """How a configuration's checkpoints are loaded: by name, refused when their policy or task is of another family."""
-
-    def load(name: str) -> dict[str, Any]:
-        content = checkpoint.read(name)
-        checkpoint.check_family(content, name, "finetune", config, ("policy", "task"))
-        state: dict[str, Any] = content["state"]
-        return state
-
-    return load
-
-
-def execute(folder: Path, *, threads: int = 1, show: Show = lambda step, total, metrics: None) -> int:
+def execute(
+    folder: Path, *, threads: int = 1, device: str = "cpu", show: Show = lambda step, total, metrics: None
+) -> int:
     """Run or continue the run in `folder`; returns the exit code of the runner contract.
 
     Raises:
@@ -81,38 +68,40 @@ def execute(folder: Path, *, threads: int = 1, show: Show = lambda step, total, 
     run = Run(folder)
     if run.status.state == "done":
         return DONE
-    config = build(Finetune, run.meta.config)
+    config = read_config(run.meta.family, run.meta.config)
     with StopRequest().listening() as stop, RunWriter(folder) as record:
-        agent = FinetuneAgent(config, load_start(config), threads)
+        agent = make_agent(config, folder, threads, device)
         finished = Loop(agent, config, record, show, threads).run(stop)
         record.finish("done" if finished else "preempted", "" if finished else f"asked to stop by {stop.name}")
     return DONE if finished else REQUEUE
 
 
 class Loop:
-    """Iterate, evaluate, save; the order that makes a resumed run repeat nothing and miss nothing."""
+    """Work, evaluate, save; the order that makes a resumed run repeat nothing and miss nothing."""
 
-    def __init__(self, agent: Agent, config: Finetune, record: RunWriter, show: Show, threads: int) -> None:
+    def __init__(self, agent: Agent, config: RunConfig, record: RunWriter, show: Show, threads: int) -> None:
         self._agent = agent
         self._config = config
         self._record = record
         self._show = show
         self._eval_env = config.task.make(config.evaluation.episodes, threads)
         self._saved_at = time.monotonic()
-        per_iteration = config.collect.envs * config.collect.steps
-        self._total = config.steps // per_iteration * per_iteration
+        self._judged_at = 0  # step of the newest evaluation
+        self._news: Metrics = {}  # what a live table shows
 
     def run(self, stop: StopRequest) -> bool:
         """To the end (True) or to a stop request (False)."""
         agent, every = self._agent, self._config.evaluation.every
         self._begin()
-        while agent.step < self._total:
+        while self._judged_at < agent.total:
             if stop.asked:
                 self._save()
                 return False
-            before = agent.step
             metrics = agent.iterate()
-            due = agent.step // every > before // every or agent.step >= self._total
+            if not metrics:
+                self._beat()
+                continue
+            due = agent.step // every > self._judged_at // every or agent.step >= agent.total
             judged = self._evaluate() if due else {}
             self._log({**metrics, **judged})
             if due or time.monotonic() - self._saved_at > self._config.checkpoints.seconds:
@@ -126,22 +115,30 @@ class Loop:
             self._log(self._evaluate())
             self._save()
         else:
-            self._agent.load_state_dict(checkpoint.unpack(last.read(), last.path.name)["state"])
+            state = checkpoint.unpack(last.read(), last.path.name)["state"]
+            self._agent.load_state_dict(state)
+            self._judged_at = state["judged_at"]
             self._record.resume(self._agent.step)
 
     def _evaluate(self) -> Metrics:
         began = time.perf_counter()
-        metrics = evaluate(self._agent.policy, self._eval_env, self._config.evaluation.seed)
+        chosen = self._config.evaluation
+        self._judged_at = self._agent.step
+        metrics = evaluate(self._agent.policy, self._eval_env, chosen.seed, sampled=chosen.sampled)
         return {**metrics, "time/evaluate": time.perf_counter() - began, **self._agent.steps_taken()}
 
     def _log(self, metrics: Metrics) -> None:
         self._record.log(self._agent.step, metrics)
-        brief = {k: metrics[k] for k in BRIEF if k in metrics}
-        self._record.beat(self._agent.step, self._total, **brief)
-        self._show(self._agent.step, self._total, metrics)
+        self._news.update({k: metrics[k] for k in BRIEF if k in metrics})
+        self._beat()
+        self._show(self._agent.step, self._agent.total, metrics)
+
+    def _beat(self) -> None:
+        self._record.beat(self._agent.step, self._agent.total, **self._news)
 
     def _save(self, headline: float | None = None) -> None:
-        data = checkpoint.pack(self._config.family, self._config.tree(), self._agent.state_dict())
+        state = {**self._agent.state_dict(), "judged_at": self._judged_at}
+        data = checkpoint.pack(self._config.family, self._config.tree(), state)
         keep_every = self._config.checkpoints.every or None
         self._record.checkpoint(self._agent.step, data, metric=headline, keep_every=keep_every)
         self._saved_at = time.monotonic()

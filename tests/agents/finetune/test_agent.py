@@ -112,6 +112,7 @@ INERT = {
     "evaluation.every": "when a policy is judged",
     "evaluation.episodes": "how a policy is judged",
     "evaluation.seed": "how a policy is judged",
+    "evaluation.sampled": "how a policy is judged",
     "checkpoints.seconds": "what is kept on disk",
     "checkpoints.every": "what is kept on disk",
     "advantage.worlds": "memory only; float32 batches of other sizes may differ in the last bit",

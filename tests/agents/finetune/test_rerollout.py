@@ -22,7 +22,7 @@ def run(task, *, n_q=2, n_v=3, gamma=0.5, limit=5, noise=None, seed=0, worlds=64
     policy = new_policy(PolicyNet(hidden=16, layers=2), env, -1.0, torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(seed + 1)
     if actions is None:
-        actions = policy.act(torch.as_tensor(obs), deterministic=False, generator=generator)
+        actions = policy.sample(torch.as_tensor(obs), torch.randn((states, 1), generator=generator))
     limit_K = np.full(states, limit) if np.isscalar(limit) else np.asarray(limit)
     replicas = Replicas(n_q, n_v, policy, noise or Independent(), gamma)
     branches = reroll(task.make(worlds), env.snapshot(), actions, limit_K, replicas, generator)

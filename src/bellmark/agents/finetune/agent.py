@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bellmark.agents.api import Metrics
 from bellmark.agents.finetune.advantages import Context, Estimate
 from bellmark.agents.finetune.config import Finetune, Joint, Scratch, Stored
 from bellmark.agents.finetune.networks import Critic, GaussianPolicy, ZeroCritic, new_policy, sizes, stored_policy
@@ -27,7 +28,6 @@ from bellmark.ops import policy_losses
 
 RATIO_MOVED = 0.2  # policy/clip_share is the share of rows whose probability ratio has moved further than this
 
-Metrics = dict[str, float]
 Weights = Mapping[str, Any]  # a checkpoint as loaded: "policy", "critic", ...
 
 
@@ -37,6 +37,8 @@ class FinetuneAgent:
     def __init__(self, config: Finetune, load: Callable[[str], Weights], threads: int = 1) -> None:
         """Build the agent of a configuration; `load` returns the content of a checkpoint by name."""
         self.config = config
+        per_iteration = config.collect.envs * config.collect.steps
+        self.total = config.steps // per_iteration * per_iteration
         self.step = 0
         self.branch_steps = 0
         self.generator = torch.Generator().manual_seed(config.seed)

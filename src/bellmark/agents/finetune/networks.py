@@ -15,6 +15,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
+from bellmark.agents.api import Decision, State
 from bellmark.errors import UserError
 from bellmark.nets.mlp import tanh_mlp
 from bellmark.ops import gaussian
@@ -40,12 +41,16 @@ class GaussianPolicy(nn.Module):
         action: Tensor = self.mean(obs) + noise * self.log_std.exp()
         return action
 
-    def act(self, obs: Tensor, *, deterministic: bool, generator: torch.Generator) -> Tensor:
-        """Actions (B, A): the mean, or a draw."""
+    def initial(self, worlds: int) -> State:
+        """Nothing to carry from step to step."""
+        return {}
+
+    def act(
+        self, obs: Tensor, first: Tensor, state: State, *, deterministic: bool, generator: torch.Generator
+    ) -> Decision:
+        """The mean, or a draw."""
         mean: Tensor = self.mean(obs)
-        if deterministic:
-            return mean
-        return mean + torch.randn(mean.shape, generator=generator).to(mean) * self.log_std.exp()
+        return Decision(mean if deterministic else self.sample(obs, torch.randn(mean.shape, generator=generator)), {})
 
     def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
         """Log density (B,) in nats."""

@@ -59,7 +59,7 @@ def collect(
             saved.append(env.snapshot())
         elapsed = env.elapsed
         obs_t = torch.as_tensor(obs, dtype=torch.float32)
-        action_t = policy.act(obs_t, deterministic=False, generator=generator)
+        action_t = policy.sample(obs_t, torch.randn((len(obs_t), policy.log_std.numel()), generator=generator))
         log_prob_t = policy.log_prob(obs_t, action_t)
         obs, reward, terminated, truncated, info = env.step(action_t.clamp(-1, 1).numpy())
         done = terminated | truncated

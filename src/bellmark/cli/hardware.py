@@ -1,4 +1,4 @@
-"""The `--threads` option of every command that computes."""
+"""The `--threads` and `--device` options of every command that computes."""
 
 from __future__ import annotations
 
@@ -12,4 +12,11 @@ threads_option = click.option(
     default=lambda: int(os.environ.get("BELLMARK_THREADS", "1")),
     show_default="$BELLMARK_THREADS, else 1",
     help="Threads for simulation and tensors. More than the idle cores makes everything slower.",
+)
+device_option = click.option(
+    "--device",
+    metavar="cpu|cuda|cuda:N",
+    default=lambda: os.environ.get("BELLMARK_DEVICE", "cpu"),
+    show_default="$BELLMARK_DEVICE, else cpu",
+    help="Where tdmpc and dreamer learn; worlds are always simulated on the host.",
 )

@@ -1,0 +1,222 @@
+"""The loop of agents that learn from replay: step the worlds, owe updates for it, pay them.
+
+One unit of work at a time, an update while one is owed, else one step of every world. `iterate` does as many as fit
+into a short slice of time, so that a request to stop is heard soon; what is done never depends on how long it took.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from bellmark.agents.api import Batch, Collect, Evaluation, Learner, Metrics, Policy
+from bellmark.envs.api import BatchedEnv
+from bellmark.errors import UserError
+from bellmark.replay import Replay
+from bellmark.train.journal import Journal
+from bellmark.train.worlds import DRAWING, RandomPolicy, Worlds, blank_row, spec_of, stream
+
+SLICE = 2.0  # seconds of work between looks at whether somebody asked to stop
+OWN = ("obs", "action", "reward", "terminated", "first")  # the columns that are not a learner's extras
+
+
+class OnlineConfig(Protocol):
+    """The part of a family's configuration that this loop reads."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def collect(self) -> Collect: ...
+    @property
+    def evaluation(self) -> Evaluation: ...
+
+
+class Online:
+    """A learner with its worlds and its replay: an `Agent` for the run loop."""
+
+    def __init__(self, config: OnlineConfig, learner: Learner, env: BatchedEnv, folder: Path, device: str) -> None:
+        """`folder` is where the replay's journal is kept.
+
+        Raises:
+            UserError: evaluations that do not fall on rows of the record.
+        """
+        _check(config)
+        self.config, self.learner = config, learner
+        self.total = config.steps
+        self.step = self.updates = 0
+        self._window, self._schedule = learner.window, learner.schedule
+        self._owed = 0.0
+        self._logged = 0  # rows of the record so far
+        self._tally = Tally()
+        self._generator = stream(config.seed, DRAWING)
+        spec, collect = spec_of(env), config.collect
+        self.replay = Replay(
+            min(collect.capacity, 2 * (config.steps + env.num_envs)),  # an episode of one step is two rows
+            env.num_envs,
+            blank_row(spec, learner.blank),
+            insert_every=collect.insert_every,
+            device=device,
+        )
+        self._journal = Journal(folder)
+        start = RandomPolicy(spec) if self._schedule.random_steps else learner.policy
+        self._worlds = Worlds(env, config.seed, start, self.replay.append)
+
+    @property
+    def policy(self) -> Policy:
+        """The learner's policy."""
+        return self.learner.policy
+
+    def iterate(self) -> Metrics:
+        """Work for a short while; returns a row of metrics where one is due, else nothing."""
+        until = time.monotonic() + SLICE
+        while time.monotonic() < until:
+            if self._owed >= 1 and self._update():
+                continue
+            rows = self.step // self.config.collect.log_every
+            if rows > self._logged or self.step >= self.total:
+                self._logged = rows
+                return self._row()
+            self._step()
+        return {}
+
+    def steps_taken(self) -> Metrics:
+        """Agent steps, simulator steps and updates so far."""
+        simulator = self.step * self._worlds.spec.action_repeat
+        counts = {"steps/real": self.step, "steps/simulator": simulator, "steps/updates": self.updates}
+        return {name: float(count) for name, count in counts.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides the future of this run; replay's changed rows are written to the journal and named here."""
+        return {
+            "learner": self.learner.state_dict(),
+            "worlds": self._worlds.state_dict(),
+            "replay": self._journal.save(self.replay),
+            "generator": self._generator.get_state(),
+            "tally": self._tally.state_dict(),
+            "step": self.step,
+            "updates": self.updates,
+            "owed": self._owed,
+            "logged": self._logged,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue a saved run of the same configuration, bit for bit."""
+        self.step, self.updates = state["step"], state["updates"]
+        self._owed, self._logged = state["owed"], state["logged"]
+        self.learner.load_state_dict(state["learner"])
+        if self.step >= self._schedule.random_steps:
+            self._worlds.hand_over(self.learner.policy)
+        self._worlds.load_state_dict(state["worlds"])
+        self._journal.load(self.replay, state["replay"])
+        self._generator.set_state(state["generator"])
+        self._tally.load_state_dict(state["tally"])
+
+    def _step(self) -> None:
+        """One step of every world, and the updates it makes due."""
+        with self._tally.timed("collect"):
+            self._worlds.step()
+        random, pretrain, per_step = self._schedule
+        former, self.step = self.step, self.step + self._worlds.env.num_envs
+        if self.step < random:
+            return
+        self._owed += per_step * (self.step - max(former, random))
+        if former < random:
+            self._owed += pretrain
+            self._worlds.hand_over(self.learner.policy)
+
+    def _update(self) -> bool:
+        """One update; False while replay holds too little to learn from."""
+        with self._tally.timed("update"):
+            batch = self._draw()
+            if batch is None:
+                return False
+            metrics, writeback = self.learner.update(batch, self.step)
+            if writeback is not None:
+                self.replay.write(writeback.rows, writeback.values)
+        self._tally.add(metrics)
+        self._owed -= 1
+        self.updates += 1
+        return True
+
+    def _draw(self) -> Batch | None:
+        """The slices that the learner's window asks for; None while there are none."""
+        window, replay = self._window, self.replay
+        parts = [
+            replay.draw(
+                window.batch - window.hot, window.length, self._generator, whole=window.whole, fresh=window.fresh
+            ),
+            replay.draw(window.hot, window.length, self._generator, whole=window.whole, newest=window.hot_rows),
+        ]
+        drawn = [part for part in parts if part is not None]
+        if len(drawn) < len(parts):
+            return None
+        rows = torch.cat(drawn, dim=1)
+        columns = replay.read(rows)
+        own = {name: columns.pop(name) for name in OWN}
+        return Batch(**own, extras=columns, rows=rows)
+
+    def _row(self) -> Metrics:
+        per_update = self._window.batch * self._window.length
+        return {
+            **self._tally.take(),
+            **self._worlds.episodes(),
+            **self.steps_taken(),
+            "replay/rows": float(len(self.replay)),
+            "replay/ratio": self.updates * per_update / max(1, self.step),
+        }
+
+
+class Tally:
+    """Sums of metrics and of time since the last row of the record; values stay on the device until then."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._seconds: dict[str, float] = {}
+
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
+        """Count one update's metrics."""
+        for name, value in metrics.items():
+            former = self._sums.get(name)
+            self._sums[name] = value.detach().double() if former is None else former + value.detach()
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Count the time inside as that of a phase."""
+        began = time.perf_counter()
+        yield
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - began
+
+    def take(self) -> Metrics:
+        """Means and seconds since the last call."""
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        seconds = {f"time/{phase}": spent for phase, spent in self._seconds.items()}
+        for counted in (self._sums, self._counts, self._seconds):
+            counted.clear()
+        return {**means, **seconds}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been counted since the last row."""
+        return {"sums": dict(self._sums), "counts": dict(self._counts), "seconds": dict(self._seconds)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on counting."""
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+        self._seconds = dict(state["seconds"])
+
+
+def _check(config: OnlineConfig) -> None:
+    rows, every = config.collect.log_every, config.evaluation.every
+    if every % rows:
+        raise UserError(f"evaluation.every={every} must be a multiple of collect.log_every={rows}")
+    if rows % config.collect.envs:
+        raise UserError(f"collect.log_every={rows} must be a multiple of collect.envs={config.collect.envs}")
