@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 LOG_2PI = math.log(2 * math.pi)
+
+
+class Gaussian(NamedTuple):
+    """Independent Gaussians, one per action dimension; what squashes or clips their samples is said elsewhere."""
+
+    mean: Float[Tensor, "*B A"]
+    log_std: Float[Tensor, "*B A"]
 
 
 def log_prob(

@@ -1,0 +1,202 @@
+"""E multi-layer perceptrons of one shape: parameters stacked (E, inputs, outputs), evaluated together or one by one.
+
+An input comes in parts (a latent and an action, say) whose leading axes broadcast: where a latent is shared by many
+actions, its share of the first layer is computed once. Axes: E members, B whatever leads, n features of a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bellmark.nets.blocks import initial_weight
+from bellmark.ops.activations import mish
+
+LEAST_PRIOR_WIDTH = 8
+PRIOR_SHARE = 16  # a random prior is this many times narrower than what it disturbs
+
+
+class Stack(nn.Module):
+    """One layer of all members; `normed` ones have a LayerNorm."""
+
+    def __init__(
+        self, members: int, inputs: int, outputs: int, generator: torch.Generator, *, normed: bool, zero: bool = False
+    ) -> None:
+        super().__init__()
+        weight = torch.zeros(members, inputs, outputs)
+        if not zero:
+            weight = initial_weight((members, inputs, outputs), generator)
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(members, outputs))
+        self.normed = normed
+        if normed:
+            self.scale = nn.Parameter(torch.ones(members, outputs))
+            self.shift = nn.Parameter(torch.zeros(members, outputs))
+
+    def members(self) -> list[Layer]:
+        """Every member's layer; one unbind each, so that the gradients come back in one piece."""
+        norms = zip(self.scale.unbind(), self.shift.unbind(), strict=True) if self.normed else None
+        affine = norms or [(None, None)] * len(self.weight)
+        return [Layer(w, b, *ss) for w, b, ss in zip(self.weight.unbind(), self.bias.unbind(), affine, strict=True)]
+
+    def norm(self, x: Tensor, chosen: Tensor | slice) -> Tensor:
+        """LayerNorm of (E', B, outputs) with each chosen member's own scale and shift."""
+        if not self.normed:
+            return x
+        scale, shift = self.scale[chosen].unsqueeze(1), self.shift[chosen].unsqueeze(1)
+        return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), scale)
+
+
+class Layer(NamedTuple):
+    """One member's layer."""
+
+    weight: Tensor  # (inputs, outputs)
+    bias: Tensor  # (outputs,)
+    scale: Tensor | None
+    shift: Tensor | None
+
+    def norm(self, x: Tensor) -> Tensor:
+        """LayerNorm, where there is one."""
+        return x if self.scale is None else F.layer_norm(x, self.bias.shape, self.scale, self.shift)
+
+
+class Ensemble(nn.Module):
+    """`members` perceptrons: normed Mish layers through `hidden`, then a linear one, normed when `normed_output`.
+
+    Args:
+        inputs: features of each part of the input.
+        dropout: share of the first layer's outputs that is dropped where a generator is handed in.
+        zero_output: the last weights start at zero (a prediction of zero), as published for rewards and values.
+    """
+
+    def __init__(
+        self,
+        members: int,
+        inputs: Sequence[int],
+        hidden: Sequence[int],
+        outputs: int,
+        generator: torch.Generator,
+        *,
+        normed_output: bool = False,
+        zero_output: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.size = members
+        self.inputs = tuple(inputs)
+        self.dropout = dropout
+        widths = [sum(inputs), *hidden]
+        stacks = [Stack(members, a, b, generator, normed=True) for a, b in pairwise(widths)]
+        last = Stack(members, widths[-1], outputs, generator, normed=normed_output, zero=zero_output)
+        self.stacks = nn.ModuleList([*stacks, last])
+
+    def forward(
+        self,
+        *parts: Tensor,
+        own: bool = False,
+        chosen: Tensor | None = None,
+        dropout: torch.Generator | None = None,
+    ) -> Tensor:
+        """Every (chosen) member's output.
+
+        Args:
+            parts: (*B, n) each, leading axes broadcast; with `own`, (E, *B, n), member e reads parts[e].
+            chosen: (E',) indices of the members to evaluate; all by default.
+            dropout: where its random numbers come from; none: no dropout.
+
+        Returns:
+            (E, *B, outputs), or (E', *B, outputs).
+        """
+        if parts[0].device.type == "cpu":
+            return self._one_by_one(parts, own, chosen, dropout)
+        return self._together(parts, own, chosen, dropout)
+
+    def _one_by_one(
+        self, parts: Sequence[Tensor], own: bool, chosen: Tensor | None, dropout: torch.Generator | None
+    ) -> Tensor:
+        """A processor runs through one member after the other: its activations stay in the cache."""
+        stacks = [stack.members() for stack in self._layers()]
+        who = range(self.size) if chosen is None else chosen.tolist()
+        outputs = []
+        for place, e in enumerate(who):
+            first, *rest = (members[e] for members in stacks)
+            x = _join([part[place] for part in parts] if own else parts, first.weight, first.bias)
+            x = first.norm(self._drop(x, dropout))
+            for layer in rest:
+                x = mish(x)
+                x = layer.norm(torch.addmm(layer.bias, x.flatten(0, -2), layer.weight).view(*x.shape[:-1], -1))
+            outputs.append(x)
+        return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
+
+    def _together(
+        self, parts: Sequence[Tensor], own: bool, chosen: Tensor | None, dropout: torch.Generator | None
+    ) -> Tensor:
+        """An accelerator runs all members in one batched product per layer."""
+        which: Tensor | slice = slice(None) if chosen is None else chosen
+        shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        flat = torch.cat([part.expand(*shape, -1) for part in parts], -1)
+        x = flat.flatten(1, -2) if own else flat.flatten(0, -2).unsqueeze(0)
+        for depth, stack in enumerate(self._layers()):
+            weight = stack.weight[which]
+            x = torch.baddbmm(stack.bias[which].unsqueeze(1), x.expand(len(weight), -1, -1), weight)
+            x = stack.norm(self._drop(x, None if depth else dropout), which)
+            x = x if depth == len(self.stacks) - 1 else mish(x)
+        return x.view(len(x), *shape[own:], -1)
+
+    def _layers(self) -> list[Stack]:
+        return cast("list[Stack]", list(self.stacks))
+
+    def _drop(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        if generator is None or not self.dropout:
+            return x
+        keep = torch.empty_like(x).bernoulli_(1 - self.dropout, generator=generator)
+        return x * keep.div_(1 - self.dropout)
+
+
+class RandomPrior(nn.Module):
+    """E fixed random perceptrons added to what is learned, so that members disagree where there is no data.
+
+    ReLU layers a sixteenth as wide as the learned ones (at least 8), Xavier-uniform weights, no gradient to weights
+    or input (Osband et al. 2018, randomised prior functions).
+    """
+
+    def __init__(
+        self, members: int, inputs: Sequence[int], hidden: Sequence[int], outputs: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        widths = [sum(inputs), *(max(LEAST_PRIOR_WIDTH, width // PRIOR_SHARE) for width in hidden), outputs]
+        self.depth = len(widths) - 1
+        for layer, (a, b) in enumerate(pairwise(widths)):
+            bound = (6 / (a + b)) ** 0.5
+            weight = torch.empty(members, a, b).uniform_(-bound, bound, generator=generator)
+            self.register_buffer(f"weight{layer}", weight)
+
+    @torch.no_grad()
+    def forward(self, *parts: Tensor, own: bool = False, chosen: Tensor | None = None) -> Tensor:
+        """(E, *B, outputs), inputs as an `Ensemble`'s."""
+        which: Tensor | slice = slice(None) if chosen is None else chosen
+        shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        flat = torch.cat([part.expand(*shape, -1) for part in parts], -1)
+        x = flat.flatten(1, -2) if own else flat.flatten(0, -2).unsqueeze(0)
+        for layer in range(self.depth):
+            weight = getattr(self, f"weight{layer}")[which]
+            x = torch.bmm(x.expand(len(weight), -1, -1), weight)
+            x = x if layer == self.depth - 1 else x.relu_()
+        return x.view(len(x), *shape[own:], -1)
+
+
+def _join(parts: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
+    """[parts] @ weight + bias without repeating a part along the axes it lacks."""
+    shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    if all(part.shape[:-1] == shape for part in parts):
+        x = torch.cat(list(parts), -1) if len(parts) > 1 else parts[0]
+        return torch.addmm(bias, x.flatten(0, -2), weight).view(*shape, -1)
+    total = bias
+    for part, rows in zip(parts, weight.split([part.shape[-1] for part in parts]), strict=True):
+        total = total + part @ rows
+    return total
