@@ -1,7 +1,8 @@
-"""How the opinions of reward heads, value members and dynamics heads become one number, in targets and in the policy.
+"""How opinions of reward heads, value members and dynamics heads become one number, in targets and in the policy.
 
-q_h = red_R r + gamma red_M v + coef (std_R r + gamma std_M v) for every dynamics head h, then a reduction over h. TD-MPC2's
-target is `values=min members=2`, the user's later code a signed `coef`, his earlier code a reduction for each axis.
+q_h = red_R r + gamma red_M v + coef (std_R r + gamma std_M v) for every dynamics head h, then a reduction over h.
+TD-MPC2's target is `values=min members=2`, the user's later code a signed `coef`, his earlier one a reduction for each
+axis.
 Axes: R reward heads, M value members, H dynamics heads.
 """
 

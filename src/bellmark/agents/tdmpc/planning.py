@@ -27,7 +27,7 @@ class Planner(Config):
     temperature: float = knob(0.5, "sharpness of the elites' weights", source=MPPI, gt=0)
     weighting: Literal["multiply", "divide"] = knob(
         "multiply",
-        "weights are exp(temperature x score) or exp(score / temperature); multiplied, a higher temperature is greedier",
+        "weights are exp(temperature x score), where higher is greedier, or exp(score / temperature)",
         source="official code",
     )
     min_std: float = knob(0.05, "least deviation of a plan's action", unit="action units", source=MPPI, ge=0)

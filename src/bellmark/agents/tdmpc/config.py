@@ -1,0 +1,132 @@
+"""The configuration of the tdmpc family, assembled from the classes that live beside the code that reads them.
+
+Defaults are TD-MPC2's official ones (`recipes/tdmpc2.yaml`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
+
+from bellmark.agents.api import Checkpoints, Collect, Evaluation
+from bellmark.agents.tdmpc.model import ActionValue, Clipped, Model
+from bellmark.agents.tdmpc.planning import Lazy, Never, Planner
+from bellmark.agents.tdmpc.policies import Gradient, PolicyLearning
+from bellmark.agents.tdmpc.schedules import Cadence, Fixed, Heuristic, Optimizer
+from bellmark.agents.tdmpc.targets import Imagined, Joint, NoAuxiliary, Replayed, Separate
+from bellmark.config import Config, knob, option, part
+from bellmark.envs.cartpole import CartPole
+from bellmark.envs.custom import Custom
+from bellmark.envs.dmc import Dmc
+from bellmark.envs.humanoid import H1
+from bellmark.envs.pick_cube import PickCube
+from bellmark.envs.probe import Probe
+
+OFFICIAL = "tdmpc2 config.yaml"
+
+
+class Judged(Evaluation):
+    """Few episodes, as planning is dear; only as the official code judges."""
+
+    every: int = knob(
+        50_000, "agent steps between evaluations; also before the first and after the last", source=OFFICIAL, ge=1
+    )
+    episodes: int = knob(10, "episodes per evaluation, each from its own fixed start state", source=OFFICIAL, ge=1)
+    sampled: bool = knob(False, "judge the collecting mode too")
+
+
+class Collecting(Collect):
+    """One world, its episodes learned from once they are over."""
+
+    insert_every: int = knob(
+        -1,
+        "agent steps after which a running episode's rows can be drawn; -1: only when it has ended",
+        source=OFFICIAL,
+        ge=-1,
+    )
+    random_steps: int = knob(
+        -1, "agent steps of random actions first; -1: five episodes, at least 1000", source=OFFICIAL, ge=-1
+    )
+    pretrain: int = knob(-1, "updates at once when they are over; -1: as many as random steps", source=OFFICIAL, ge=-1)
+
+
+class Slices(Config):
+    """What an update learns from."""
+
+    size: int = knob(256, "slices", source=OFFICIAL, ge=1)
+    horizon: int = knob(3, "T, steps of a slice", source=OFFICIAL, ge=1)
+    hot: int = knob(0, "slices of these that are drawn from the newest rows", source="user's hot buffer", ge=0)
+    hot_rows: int = knob(10_000, "how many rows count as the newest", unit="rows", ge=1)
+    rollout_heads: Literal["single", "concat", "split"] = knob(
+        "single",
+        "of several dynamics heads' rollouts values and policy learn at the first one's, at all, or each slice at one",
+        source="user's rollout_head_strategy",
+    )
+
+
+class Loss(Config):
+    """Weights of the world model's terms."""
+
+    consistency: float = knob(20.0, "of predicted latents", source=OFFICIAL, ge=0)
+    encoder: float = knob(0.0, "of encoded observations towards predicted latents", ge=0)
+    encoder_from: float = knob(0.0, "where the latter sets in", unit="share of the run", ge=0, le=1)
+    reward: float = knob(0.1, "of predicted rewards", source=OFFICIAL, ge=0)
+    value: float = knob(0.1, "of values", source=OFFICIAL, ge=0)
+    termination: float = knob(1.0, "of predicted ends, where the model has them", source=OFFICIAL, ge=0)
+    rho: float = knob(0.5, "weight of a step relative to the one before it", source=OFFICIAL, gt=0, le=1)
+    over_time: Literal["mean", "unit", "unit_mean"] = knob(
+        "mean",
+        "steps weigh rho^t / T, rho^t / sum rho, or the latter / T (the user's normalize_rho_weights)",
+        source="tdmpc2.py; bmpc-jax: unit",
+    )
+
+
+class Tdmpc(Config):
+    """A run of the tdmpc family."""
+
+    family: ClassVar[str] = "tdmpc"
+    headline: ClassVar[str] = "eval/return"  # by which checkpoints are called best
+
+    task: PickCube | Dmc | H1 | CartPole | Custom | Probe = option(Dmc(), "what is to be learned", scope="model")
+    seed: int = knob(1, "seeds parameters, plans, minibatches and the training start states", ge=0)
+    steps: int = knob(500_000, "agent steps to train for", ge=1)
+    model: Model = part(Model(), "the networks")
+    discount: Heuristic | Fixed = option(Heuristic(), "discount per agent step")
+    planner: Planner = part(Planner(), "how actions are chosen")
+    reanalysis: Never | Lazy = option(Never(), "what keeps replayed plans fresh")
+    target: Replayed | Imagined = option(Replayed(), "what values regress to")
+    auxiliary: NoAuxiliary | Joint | Separate = option(NoAuxiliary(), "values of other discounts", scope="model")
+    policy: PolicyLearning = part(PolicyLearning(), "how the policy learns")
+    loss: Loss = part(Loss(), "weights of the world model's terms")
+    slices: Slices = part(Slices(), "what an update learns from")
+    cadence: Cadence = part(Cadence(), "how often each part learns")
+    optimizer: Optimizer = part(Optimizer(), "the optimisers")
+    collect: Collecting = part(Collecting(), "how replay is filled")
+    evaluation: Judged = part(Judged(), "how the agent is judged")
+    checkpoints: Checkpoints = part(Checkpoints(), "what is kept on disk")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        acts = isinstance(self.model.critic, ActionValue)
+        plans = not isinstance(self.policy.improvement, Gradient)
+        if acts and isinstance(self.target, Imagined):
+            raise ValueError("target=imagined needs values of states: set model.critic=state, or target=replayed")
+        if plans and not isinstance(self.model.policy, Clipped):
+            raise ValueError(
+                f"policy.improvement={self.policy.improvement.kind} compares the policy with plans, which needs "
+                "model.policy=clipped"
+            )
+        if isinstance(self.reanalysis, Lazy) and not plans:
+            raise ValueError(
+                "reanalysis=lazy renews plans that nothing reads: set policy.improvement=distillation, or "
+                "reanalysis=never"
+            )
+        if isinstance(self.reanalysis, Never) and getattr(self.policy.improvement, "initial", "") == "replan":
+            raise ValueError("policy.improvement.initial=replan plans with reanalysis' settings: set reanalysis=lazy")
+        imagined = isinstance(self.target, Imagined)
+        if getattr(self.auxiliary, "learn_from", "") == "imagined" and not imagined:
+            raise ValueError("auxiliary.learn_from=imagined needs target=imagined")
+        if self.slices.hot > self.slices.size:
+            raise ValueError(f"slices.hot={self.slices.hot} is more than slices.size={self.slices.size}")
+        return self
