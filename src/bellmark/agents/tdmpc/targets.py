@@ -28,10 +28,10 @@ class Imagined(Choice):
     kind: Literal["imagined"] = "imagined"
     horizon: int = knob(1, "n, imagined steps before the bootstrap", source="BMPC, td_horizon", ge=1)
     rollouts: int = knob(1, "imagined continuations per state; the loss is against their mean two-hot", ge=1)
-    predict_at: Literal["rollout", "true"] = knob(
+    predict_at: Literal["rollout", "encoded"] = knob(
         "rollout", "values are learned at latents of the model's rollout or at encoded observations", source="BMPC"
     )
-    start_at: Literal["rollout", "true"] = knob("true", "imagination starts from these latents", source="BMPC")
+    start_at: Literal["rollout", "encoded"] = knob("encoded", "imagination starts from these latents", source="BMPC")
     positions: Literal["steps", "all"] = knob(
         "steps", "of T steps learn from the first T latents, or from the last one too", source="BMPC: T; user's: T + 1"
     )
