@@ -1,6 +1,6 @@
 """Activations of the tdmpc family, in forms that are fast where the stock kernels are not.
 
-Mish by algebra costs one exponential instead of an exponential, a logarithm and a hyperbolic tangent. SimNorm groups
+Mish by algebra costs one sigmoid instead of an exponential, a logarithm and a hyperbolic tangent. SimNorm groups
 features that lie a stride apart rather than side by side: the reduction then runs along vectors, about 20 times faster
 on a processor than a softmax over 8 neighbours, and the network is the same one with its latent features renumbered.
 """
@@ -13,8 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-SATURATED = 20.0  # tanh(softplus(20)) = 1 - 8.5e-18: one in double precision too, and e^40 is finite in single
 
 
 class _Mish(torch.autograd.Function):
@@ -34,12 +32,17 @@ class _Mish(torch.autograd.Function):
 
 
 def mish(x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """x tanh(softplus(x)) (Misra 2020) by algebra: x n / (n + 2) with n = e^x (e^x + 2). Differentiable once."""
+    """x tanh(softplus(x)) (Misra 2020), within 1e-6; differentiable once.
+
+    With u = sigmoid(x), e^x = u / (1 - u) turns tanh(ln(1 + e^x)) into h / (1 - h), h = u - u^2 / 2: nothing
+    overflows, and small values keep their digits.
+    """
     if x.requires_grad and torch.is_grad_enabled():
         return _Mish.apply(x)
-    e = x.clamp(max=SATURATED).exp_()
-    n = (e + 2).mul_(e)
-    return n.div_(n + 2).mul_(x)
+    u = x.sigmoid()
+    h = u.addcmul_(u, u, value=-0.5)
+    below = 1 - h
+    return h.mul_(x).div_(below)
 
 
 def simnorm(x: Float[Tensor, "*B L"], group: int = 8) -> Float[Tensor, "*B L"]:
@@ -52,10 +55,11 @@ def simnorm(x: Float[Tensor, "*B L"], group: int = 8) -> Float[Tensor, "*B L"]:
 
 
 def _mish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x t and t + 4 x e (e + 1) / (n + 2)^2, with e = e^x, n = e (e + 2), t = n / (n + 2); note n' = 2 e (e + 1)."""
-    e = x.clamp(max=SATURATED).exp_()
-    n = (e + 2).mul_(e)
-    below = n + 2
-    t = n.div_(below)
-    slope = e.addcmul_(e, e).mul_(x).div_(below).div_(below).mul_(4).add_(t)
+    """x t and its derivative t + x u (1 - t^2), where t = h / (1 - h) is the hyperbolic tangent."""
+    u = x.sigmoid()
+    h = torch.addcmul(u, u, u, value=-0.5)
+    below = 1 - h
+    t = h.div_(below)
+    slope = u.mul_(x)
+    slope.addcmul_(slope, torch.mul(t, t, out=below), value=-1).add_(t)
     return t.mul_(x), slope

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bellmark.agents.tdmpc import model
 from bellmark.nets.blocks import Linear, NormedLinear, normed_mlp
 from bellmark.nets.ensemble import Ensemble, RandomPrior
+from bellmark.nets.memory import keep_freed_memory
 from bellmark.ops.activations import simnorm
 from bellmark.ops.gaussian import Gaussian
 from bellmark.ops.two_hot import Bins, SymlogBins, encode
@@ -209,6 +210,7 @@ class World(nn.Module):
 
     def __init__(self, observations: int, actions: int, config: model.Model, generator: torch.Generator) -> None:
         super().__init__()
+        keep_freed_memory()
         latent = model.SIZES[config.size].latent
         critic = config.critic
         value_parts = (latent, actions) if critic.sees_action else (latent,)
