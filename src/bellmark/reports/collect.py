@@ -8,32 +8,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bellmark.config import diff, fingerprint
 from bellmark.errors import UserError, unknown
-from bellmark.records import Curve, Run
+from bellmark.records import Run
 from bellmark.reports import fairness
-from bellmark.reports.code import code_of
-from bellmark.reports.dossier import EMPTY, ArmRecord, Cost, Dossier, RunRecord, Trace
+from bellmark.reports.dossier import ArmRecord, Dossier, RunRecord
+from bellmark.reports.shelf import Shelf
 from bellmark.sweeps.work import Cell, Plan, PlannedRun
 
 HEADLINES = ("eval/success", "eval/return")  # what runs without a declared metric are looked at by, in this order
 DEFAULT_LAST = 3
-PHASE = "time/"
-NO_FLOATS: NDArray[np.float64] = np.zeros(0)
 
 
-def collect_plan(plan: Plan, runs: Sequence[Run], source: str = "") -> Dossier:
+def collect_plan(plan: Plan, runs: Sequence[Run], source: str = "", shelf: Shelf | None = None) -> Dossier:
     """The dossier of a sweep: every planned run, joined to its record by fingerprint.
 
-    Runs that the plan does not know are named in a caution: the sweep file or a recipe has changed since.
+    Runs that the plan does not know are named in a caution: the sweep file or a recipe has changed since. With a
+    `shelf` of one's own, runs that it holds are not read again.
     """
-    sweep = plan.sweep
+    sweep, shelf = plan.sweep, shelf or Shelf()
     recorded = {run.meta.fingerprint: run for run in reversed(runs)}  # of two records of one run the first given
     cells = sorted(plan.cells, key=lambda cell: not cell.is_baseline)
-    arms = [_planned_arm(cell, plan, recorded, sweep.expect.metric) for cell in cells]
+    arms = [_planned_arm(cell, plan, recorded, shelf) for cell in cells]
     planned = {run.fingerprint for run in plan.runs}
     strays = sorted({run.name for run in runs if run.meta.fingerprint not in planned})
     dossier = Dossier(
@@ -49,7 +45,9 @@ def collect_plan(plan: Plan, runs: Sequence[Run], source: str = "") -> Dossier:
     return replace(dossier, cautions=(*plan.warnings, *notes, *_cautions(dossier)))
 
 
-def collect_runs(runs: Sequence[Run], *, name: str, source: str = "", metric: str | None = None) -> Dossier:
+def collect_runs(
+    runs: Sequence[Run], *, name: str, source: str = "", metric: str | None = None, shelf: Shelf | None = None
+) -> Dossier:
     """The dossier of runs without a declared question: grouped by all of their configuration but seed and task.
 
     Raises:
@@ -57,7 +55,7 @@ def collect_runs(runs: Sequence[Run], *, name: str, source: str = "", metric: st
     """
     if not runs:
         raise UserError(f"{source or 'no run named'}: no runs to report on")
-    metric = _headline(runs, metric)
+    metric, shelf = _headline(runs, metric), shelf or Shelf()
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(_likeness(run), []).append(run)
@@ -65,7 +63,7 @@ def collect_runs(runs: Sequence[Run], *, name: str, source: str = "", metric: st
     arms = []
     for arm, members in zip(names, groups.values(), strict=True):
         first = members[0].meta
-        found = tuple(_recorded(run, arm, metric) for run in members)
+        found = tuple(shelf.record(run, arm, metric) for run in members)
         ordered = tuple(sorted(found, key=lambda r: (r.task, r.seed, r.name)))
         arms.append(ArmRecord(name=arm, recipe=first.recipe, overrides=_general(first.overrides), runs=ordered))
     dossier = Dossier(
@@ -80,7 +78,8 @@ def collect_runs(runs: Sequence[Run], *, name: str, source: str = "", metric: st
     return replace(dossier, cautions=tuple(_cautions(dossier)))
 
 
-def _planned_arm(cell: Cell, plan: Plan, recorded: Mapping[str, Run], metric: str) -> ArmRecord:
+def _planned_arm(cell: Cell, plan: Plan, recorded: Mapping[str, Run], shelf: Shelf) -> ArmRecord:
+    metric = plan.sweep.expect.metric
     declared = {*cell.swept, *plan.sweep.set}
     found = (*cell.undeclared, *fairness.undeclared(cell.differs, declared, whole=cell.whole))
     return ArmRecord(
@@ -90,13 +89,13 @@ def _planned_arm(cell: Cell, plan: Plan, recorded: Mapping[str, Run], metric: st
         is_baseline=cell.is_baseline,
         differs=cell.differs,
         undeclared=tuple(dict.fromkeys(found)),
-        runs=tuple(_planned(run, recorded.get(run.fingerprint), metric) for run in plan.of(cell)),
+        runs=tuple(_planned(run, recorded.get(run.fingerprint), metric, shelf) for run in plan.of(cell)),
     )
 
 
-def _planned(planned: PlannedRun, run: Run | None, metric: str) -> RunRecord:
+def _planned(planned: PlannedRun, run: Run | None, metric: str, shelf: Shelf) -> RunRecord:
     if run is not None:
-        return replace(_recorded(run, planned.arm, metric), task=planned.task, seed=planned.seed)
+        return replace(shelf.record(run, planned.arm, metric), task=planned.task, seed=planned.seed)
     return RunRecord(
         name=planned.name,
         arm=planned.arm,
@@ -109,61 +108,6 @@ def _planned(planned: PlannedRun, run: Run | None, metric: str) -> RunRecord:
         recipe=planned.resolved.recipe,
         overrides=planned.overrides,
     )
-
-
-def _recorded(run: Run, arm: str, metric: str) -> RunRecord:
-    """One pass over a run's folder."""
-    meta, status, curves = run.meta, run.status, run.curves()
-    others = {n: c for n, c in curves.items() if n.startswith("eval/") and n not in (metric, "eval/episodes")}
-    return RunRecord(
-        name=meta.name,
-        arm=arm,
-        task=meta.task,
-        seed=meta.seed,
-        state=status.state,
-        step=status.step,
-        total=status.total or meta.steps,
-        reason=status.reason,
-        path=run.path,
-        fingerprint=meta.fingerprint,
-        recipe=meta.recipe,
-        overrides=tuple(meta.overrides),
-        meta=meta,
-        code=code_of(meta.commit, run.dirty_diff()),
-        trace=_trace(curves, metric),
-        others=others,
-        cost=_cost(curves),
-        notes=tuple(run.problems()),
-    )
-
-
-def _trace(curves: Mapping[str, Curve], metric: str) -> Trace:
-    main = curves.get(metric)
-    if main is None:
-        return EMPTY
-    simulator = np.zeros(len(main.step))
-    for counter in ("steps/real", "steps/branch"):
-        simulator = simulator + _at(curves.get(counter), main.step)
-    wall = np.zeros(len(main.step)) if any(n.startswith(PHASE) for n in curves) else np.full(len(main.step), np.nan)
-    for name, curve in curves.items():
-        if name.startswith(PHASE):
-            spent = np.concatenate([[0.0], np.cumsum(np.nan_to_num(curve.value))])
-            wall = wall + spent[np.searchsorted(curve.step, main.step, side="right")]
-    return Trace(main.step, main.value, simulator, wall, _at(curves.get("eval/episodes"), main.step))
-
-
-def _at(curve: Curve | None, step: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The latest value at or before each step; NaN before the first, and everywhere where there is no such metric."""
-    if curve is None or not len(curve.step):
-        return np.full(len(step), np.nan)
-    index = np.searchsorted(curve.step, step, side="right") - 1
-    return np.where(index < 0, np.nan, curve.value[np.maximum(index, 0)])
-
-
-def _cost(curves: Mapping[str, Curve]) -> Cost:
-    last = {name: float(curve.value[-1]) for name, curve in curves.items() if name.startswith("steps/")}
-    seconds = {n.removeprefix(PHASE): float(np.nansum(c.value)) for n, c in curves.items() if n.startswith(PHASE)}
-    return Cost(last.get("steps/real"), last.get("steps/branch"), seconds)
 
 
 def _with_problems(arms: Sequence[ArmRecord]) -> Iterable[ArmRecord]:

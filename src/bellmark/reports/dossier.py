@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bellmark.records import Curve, RunMeta
+from bellmark.reports.findings import Finding
 from bellmark.sweeps.schema import Sweep
 
 FAILED = ("failed", "stopped")  # as the verdict counts them: every other unfinished state can still be continued
@@ -66,6 +67,7 @@ class RunRecord:
     cost: Cost = Cost()
     notes: tuple[str, ...] = ()  # damage of the record that was read around
     problems: tuple[str, ...] = ()  # undeclared differences to the baseline
+    findings: tuple[Finding, ...] = ()  # what a diagnosis says, in order of step
 
     @property
     def finished(self) -> bool:

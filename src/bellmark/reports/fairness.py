@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bellmark.config import diff
 from bellmark.reports.code import same_code
 from bellmark.reports.dossier import ArmRecord, RunRecord
@@ -109,8 +111,8 @@ def cautions(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _episodes(run: RunRecord) -> str:
-    counts = {f"{e:.0f}" for e in run.trace.episodes if e == e}
-    return " and ".join(sorted(counts))
+    known = run.trace.episodes[np.isfinite(run.trace.episodes)]
+    return " and ".join(sorted(f"{e:.0f}" for e in np.unique(known)))
 
 
 def _usual(values: Any) -> str:
