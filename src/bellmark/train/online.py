@@ -77,15 +77,15 @@ class Online:
     def iterate(self) -> Metrics:
         """Work for a short while; returns a row of metrics where one is due, else nothing."""
         until = time.monotonic() + SLICE
-        while time.monotonic() < until:
-            if self._owed >= 1 and self._update():
-                continue
-            rows = self.step // self.config.collect.log_every
-            if rows > self._logged or self.step >= self.total:
-                self._logged = rows
-                return self._row()
-            self._step()
-        return {}
+        while True:
+            if self._owed < 1 or not self._update():
+                rows = self.step // self.config.collect.log_every
+                if rows > self._logged or self.step >= self.total:
+                    self._logged = rows
+                    return self._row()
+                self._step()
+            if time.monotonic() > until:
+                return {}
 
     def steps_taken(self) -> Metrics:
         """Agent steps, simulator steps and updates so far."""

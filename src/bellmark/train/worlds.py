@@ -119,7 +119,7 @@ class Worlds:
         """One step of every world."""
         obs, first = self._obs, self._first | self._new_to_policy
         decision = self._policy.act(obs, first, self._state, deterministic=False, generator=self.generator)
-        self._new_to_policy = torch.zeros_like(self._first)
+        self._state, self._new_to_policy = decision.state, torch.zeros_like(self._first)
         row = {"obs": obs, "action": decision.action, "reward": self._reward, "first": self._first}
         self._append(self._lanes, {**row, **decision.extras}, torch.zeros_like(self._first))
         new_obs, reward, terminated, truncated, info = self.env.step(command(decision.action, self.spec))
