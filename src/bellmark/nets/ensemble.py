@@ -193,10 +193,12 @@ class RandomPrior(nn.Module):
 def _join(parts: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
     """[parts] @ weight + bias without repeating a part along the axes it lacks."""
     shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
-    if all(part.shape[:-1] == shape for part in parts):
-        x = torch.cat(list(parts), -1) if len(parts) > 1 else parts[0]
-        return torch.addmm(bias, x.flatten(0, -2), weight).view(*shape, -1)
-    total = bias
-    for part, rows in zip(parts, weight.split([part.shape[-1] for part in parts]), strict=True):
-        total = total + part @ rows
+    if all(part.shape[:-1].numel() == shape.numel() for part in parts):
+        flat = [part.reshape(-1, part.shape[-1]) for part in parts]
+        return torch.addmm(bias, torch.cat(flat, -1) if len(flat) > 1 else flat[0], weight).view(*shape, -1)
+    rows = weight.split([part.shape[-1] for part in parts])
+    first, *others = sorted(zip(parts, rows, strict=True), key=lambda pair: -pair[0].shape[:-1].numel())
+    total = torch.addmm(bias, first[0].flatten(0, -2), first[1]).view(*first[0].shape[:-1], -1)
+    for part, row in others:
+        total = total.add_(part @ row) if total.shape[:-1] == shape else total + part @ row
     return total
