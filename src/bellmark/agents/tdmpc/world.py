@@ -156,10 +156,6 @@ class Policy(nn.Module):
         """(*B, L) -> mean and log_std (*B, A)."""
         return self.option.read(self.layers(z))
 
-    def for_reanalysis(self, z: Tensor) -> Gaussian:
-        """The Gaussian that seeds a replan."""
-        return self.option.read_for_reanalysis(self.layers(z))
-
     def sample(self, policy: Gaussian, noise: Tensor) -> Tensor:
         """Actions in the box from standard normal noise."""
         return self.option.sample(policy, noise)
@@ -167,6 +163,10 @@ class Policy(nn.Module):
     def act(self, z: Tensor, noise: Tensor) -> Tensor:
         """Sampled actions (*B, A) at latents (*B, L)."""
         return self.sample(self(z), noise)
+
+    def act_for_reanalysis(self, z: Tensor, noise: Tensor) -> Tensor:
+        """The same from the Gaussian that seeds a replan."""
+        return self.sample(self.option.read_for_reanalysis(self.layers(z)), noise)
 
 
 class Termination(nn.Module):
