@@ -19,4 +19,6 @@ def slow_copy(module: M) -> M:
 @torch.no_grad()
 def follow(slow: nn.Module, module: nn.Module, rate: float) -> None:
     """slow <- slow + rate (module - slow), all parameters in one call; `rate` 1 copies."""
-    torch._foreach_lerp_(list(slow.parameters()), list(module.parameters()), rate)
+    parameters = list(slow.parameters())
+    if parameters:
+        torch._foreach_lerp_(parameters, list(module.parameters()), rate)

@@ -33,8 +33,8 @@ def entropy(log_std: Float[Tensor, " A"]) -> Float[Tensor, ""]:
 
 
 def noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Standard normal numbers from an explicit generator."""
-    return torch.randn(shape, generator=generator)
+    """Standard normal numbers from an explicit generator, on its device."""
+    return torch.randn(shape, generator=generator, device=generator.device)
 
 
 def silence(shape: tuple[int, ...]) -> Tensor:

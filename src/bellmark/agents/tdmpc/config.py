@@ -1,6 +1,6 @@
 """The configuration of the tdmpc family, assembled from the classes that live beside the code that reads them.
 
-Defaults are TD-MPC2's official ones (`recipes/tdmpc2.yaml`).
+Defaults are TD-MPC2 as its official code runs it, but for the two of five values that its policy climbs (the recipe).
 """
 
 from __future__ import annotations

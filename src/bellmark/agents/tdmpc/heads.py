@@ -8,12 +8,15 @@ Axes: R reward heads, M value members, H dynamics heads.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import model_validator
 
 from bellmark import ops
 from bellmark.config import Config, knob
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Reduction = Literal["mean", "min", "max"]
@@ -40,15 +43,27 @@ class TargetHeads(Heads):
         "mean", "over value members; local: every member learns from its own value (local bootstrap)"
     )
 
+    @model_validator(mode="after")
+    def _everyone_asked(self) -> Self:
+        if self.values == "local" and self.members:
+            raise ValueError(f"values=local needs every member's own value: members={self.members} must be 0")
+        return self
+
+
+def asked(total: int, count: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """Indices of `count` of all heads, drawn anew; of all of them where `count` is 0."""
+    return ops.heads.choose(total, count or total, generator, like.device)
+
 
 def combine(heads: Heads, reward_RHX: Tensor, value_MHX: Tensor) -> Tensor:
     """One number (X) per state, or (M, X) where values stay local; `value_MHX` is discounted already."""
     dynamics = ops.heads.by_sign(heads.coef) if heads.dynamics == "by_sign" else heads.dynamics
     reduce = ops.heads.REDUCTIONS
-    q_HX = reduce[heads.rewards](reward_RHX, 0) + reduce[heads.values](value_MHX, 0)
+    values: ops.heads.Name = heads.values
+    q_HX = reduce[heads.rewards](reward_RHX, 0) + reduce[values](value_MHX, 0)
     if heads.coef:
         spread_HX = ops.heads.spread(reward_RHX, 0)
-        if heads.values != "local":
+        if values != "local":
             spread_HX = spread_HX + ops.heads.spread(value_MHX, 0)
         q_HX = q_HX + heads.coef * spread_HX
     return reduce[dynamics](q_HX, -value_MHX.ndim + 1)

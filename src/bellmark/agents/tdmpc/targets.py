@@ -1,13 +1,55 @@
-"""What values regress to."""
+"""What values regress to.
+
+Axes: T steps of a slice, P of the T + 1 positions, N rollouts, H dynamics heads, R reward heads, M value members,
+B slices, L latent, A action.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
-from bellmark.agents.tdmpc.heads import TargetHeads
+from pydantic import model_validator
+
+from bellmark import ops
+from bellmark.agents.tdmpc.heads import TargetHeads, asked, combine
 from bellmark.config import Choice, Config, knob, part
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from bellmark.agents.tdmpc.networks import Networks
+    from bellmark.agents.tdmpc.world import Policy
+
 OFFICIAL = "tdmpc2 config.yaml"
+
+
+class Slice(NamedTuple):
+    """What values and policies learn from: slices with their encodings and the model's rollout."""
+
+    z_TBL: Tensor  # (T + 1, B, L) the model's rollout
+    encoded_TBL: Tensor  # (T + 1, B, L)
+    action_TBA: Tensor  # (T, B, A)
+    reward_TB: Tensor  # (T, B) that followed
+    keep_TB: Tensor  # (T, B) 0 where the step ended the task, else 1
+    expert_TBA: Tensor  # (T, B, 2A) mean and deviation of the plan
+
+
+class Transition(NamedTuple):
+    """Where a value is learned, and what followed."""
+
+    at_PBL: Tensor
+    reward_NPB: Tensor
+    keep_HNPB: Tensor
+    next_HNPBL: Tensor
+
+
+class Target(NamedTuple):
+    """What values regress to, and where."""
+
+    seen: Transition
+    value_NPB: Tensor  # (N, P, B), or (M, N, P, B) where every member has its own
+    spread: Tensor  # () deviation over members of the value that follows, mean over states
 
 
 class Replayed(Choice):
@@ -20,6 +62,24 @@ class Replayed(Choice):
     members: int = knob(2, "slow value members asked, drawn anew each time; 0: all", source="tdmpc2.py", ge=0)
     policy: Literal["online", "slow"] = knob("online", "whose actions are valued", source="tdmpc2.py")
     slow_rate: float = knob(0.01, "how fast the slow values follow, per update", source=OFFICIAL, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _everyone_asked(self) -> Self:
+        if self.values == "local" and self.members:
+            raise ValueError(
+                f"target.values=local needs every member's own value: target.members={self.members}, not 0"
+            )
+        return self
+
+    def of(self, nets: Networks, data: Slice, gamma: float, generator: torch.Generator) -> Target:
+        """Values of the actions taken, learned along the rollout; call without gradient."""
+        next_TBL = data.encoded_TBL[1:]
+        action_TBA = acting(nets, self.policy).act(next_TBL, ops.gaussian.noise(data.action_TBA.shape, generator))
+        chosen = asked(nets.world.config.values, self.members, generator, next_TBL)
+        value_MTB = data.keep_TB * nets.slow_critic(next_TBL, action_TBA, chosen=chosen)
+        target_TB = data.reward_TB + gamma * ops.heads.REDUCTIONS[self.values](value_MTB, 0)
+        seen = replayed(data, data.z_TBL, data.encoded_TBL)
+        return Target(seen, target_TB.unsqueeze(-3), ops.heads.spread(value_MTB, 0).mean())
 
 
 class Imagined(Choice):
@@ -39,11 +99,49 @@ class Imagined(Choice):
     policy: Literal["online", "slow"] = knob("online", "whose actions are imagined", source="BMPC")
     slow_rate: float = knob(0.01, "how fast the slow values follow, per update", source=OFFICIAL, gt=0, le=1)
 
+    def of(self, nets: Networks, data: Slice, gamma: float, generator: torch.Generator) -> Target:
+        """Values of states, on the policy's own imagined actions; call without gradient."""
+        world, policy, heads = nets.world, acting(nets, self.policy), self.heads
+        places = slice(None) if self.positions == "all" else slice(-1)
+        latents = {"rollout": data.z_TBL, "encoded": data.encoded_TBL}
+        z = latents[self.start_at][places].detach().expand(self.rollouts, -1, -1, -1)  # (N, P, B, L), later (H, ...)
+        chosen = asked(world.config.dynamics.heads, heads.dynamics_members, generator, z)
+        reward, keep = z.new_zeros(()), z.new_ones(())
+        for step in range(self.horizon):
+            noise = ops.gaussian.noise((*z.shape[:-1], world.actions), generator)
+            action = policy.act(z, noise)
+            reward = reward + gamma**step * keep * per_head(world.reward(z, action), step)
+            z = world.dynamics(z, action, own=step > 0, chosen=chosen)
+            keep = keep * world.termination(z)
+        members = asked(world.config.values, heads.members, generator, z)
+        value_MHNPB = keep * nets.slow_critic(z, chosen=members)
+        target_NPB = combine(heads, reward, gamma**self.horizon * value_MHNPB)
+        seen = Transition(latents[self.predict_at][places], reward.mean((0, 1)), keep, z)
+        return Target(seen, target_NPB, ops.heads.spread(value_MHNPB, 0).mean())
+
+
+def acting(nets: Networks, which: str) -> Policy:
+    """The policy as it is, or its slow copy."""
+    return nets.slow_policy if which == "slow" else nets.world.policy
+
+
+def per_head(reward: Tensor, step: int) -> Tensor:
+    """Rewards (R, H, N, P, B): at the first step all dynamics heads share their latents, so H is 1."""
+    return reward if step else reward.unsqueeze(1)
+
+
+def replayed(data: Slice, at_TBL: Tensor, next_TBL: Tensor) -> Transition:
+    """The steps of replay, at some latents and with some next ones (both T + 1 long)."""
+    return Transition(at_TBL[:-1], data.reward_TB[None], data.keep_TB[None, None], next_TBL[None, None, 1:].detach())
+
 
 class NoAuxiliary(Choice):
     """Values of the one discount only."""
 
     kind: Literal["none"] = "none"
+    weight: ClassVar[float] = 0.0
+    learn_from: ClassVar[str] = "replay"
+    slow_rate: ClassVar[float] = 0.0
 
 
 class AuxiliaryKnobs(Config):
@@ -71,3 +169,10 @@ class Separate(AuxiliaryKnobs, Choice):
     """A network for each discount."""
 
     kind: Literal["separate"] = "separate"
+
+
+LEARN_FROM = {  # where auxiliary values are learned
+    "replay": lambda data, target: replayed(data, data.encoded_TBL, data.encoded_TBL),
+    "rollout": lambda data, target: replayed(data, data.z_TBL, data.z_TBL),
+    "imagined": lambda data, target: target.seen,
+}

@@ -1,0 +1,220 @@
+"""The learner of the tdmpc family: TD-MPC2 (Hansen et al. 2024), BMPC (Wang et al. 2025) and value-gradient ensembles.
+
+`update` is the algorithm; what it calls is written out in `losses.py`, `targets.py` and `policies.py`, and how actions
+are chosen in `acting.py`. Deviations, for all recipes: a value or policy update without a model update (a cadence)
+learns on a rollout without gradient, and ensembles read by TD-MPC2 compute only the members that are read.
+
+Axes: T steps, P positions, H dynamics heads, M value members, B slices, L latent, A action, K bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bellmark.agents.api import Batch, Schedule, Spec, Window, Writeback
+from bellmark.agents.tdmpc.acting import PlanningPolicy, check_spec
+from bellmark.agents.tdmpc.config import Tdmpc
+from bellmark.agents.tdmpc.experts import Experts
+from bellmark.agents.tdmpc.losses import SLICES, auxiliary_loss, model_losses, roll_out, step_weights, value_loss
+from bellmark.agents.tdmpc.networks import Networks, frozen
+from bellmark.agents.tdmpc.policies import Practice, trust_loss
+from bellmark.agents.tdmpc.targets import LEARN_FROM, Slice, Target
+from bellmark.nets.groups import Adam, Descent, Group
+from bellmark.nets.memory import keep_freed_memory
+from bellmark.nets.slow import follow
+from bellmark.ops.gaussian import Gaussian
+from bellmark.ops.heads import spread
+
+Metrics = dict[str, Tensor]
+SCALES = ("value", "plan", "trust")
+
+
+class TdmpcAgent:
+    """A world model with values and a policy, its optimisers and its random state."""
+
+    def __init__(self, config: Tdmpc, spec: Spec, device: str) -> None:
+        """Build for a task's sizes.
+
+        Raises:
+            UserError: a task with pictures or choices.
+        """
+        check_spec(spec)
+        keep_freed_memory()
+        self.config, self.spec, self.device = config, spec, torch.device(device)
+        self.gamma = config.discount.of(spec.horizon)
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        initial = torch.Generator().manual_seed(config.seed)
+        self.nets = Networks(spec.obs_shape[0], spec.actions, config, initial).to(self.device)
+        self.updates = 0
+        self.scales = {name: torch.ones((), device=self.device) for name in SCALES}
+        self.model_descent = Descent(model_groups(config, self.nets), adam(config, config.optimizer.eps))
+        self.policy_descent = Descent(policy_groups(config, self.nets), adam(config, config.optimizer.policy_eps))
+        self.experts = Experts(config, self.nets, self.gamma)
+        self.policy = PlanningPolicy(config, self.nets, self.gamma, self.experts)
+        self.step_weights = partial(step_weights, config.loss.rho, config.loss.over_time, self.device)
+
+    @property
+    def blank(self) -> Mapping[str, Tensor]:
+        """Every row keeps the plan's mean and deviation; where no plan was made, those of N(0, 1) (official BMPC)."""
+        zeros = torch.zeros(self.spec.actions)
+        return {"expert": torch.cat((zeros, zeros + 1))}
+
+    @property
+    def window(self) -> Window:
+        """Slices of T steps inside one episode."""
+        s = self.config.slices
+        return Window(batch=s.size, length=s.horizon + 1, whole=True, hot=s.hot, hot_rows=s.hot_rows)
+
+    @property
+    def schedule(self) -> Schedule:
+        """Random steps, as many updates at once, then the cadence's."""
+        c = self.config.collect
+        random = max(1000, 5 * self.spec.horizon) if c.random_steps < 0 else c.random_steps
+        return Schedule(random, random if c.pretrain < 0 else c.pretrain, self.config.cadence.pace)
+
+    def update(self, batch: Batch, step: int) -> tuple[Metrics, Writeback | None]:
+        """One minibatch for the parts that are due: reanalysis, world model with values, policies, slow copies."""
+        c, nets, count = self.config, self.nets, self.updates
+        progress, pretraining = step / c.steps, count < self.schedule.pretrain
+        world, value, policy = (c.cadence.due(part, count) for part in ("world", "value", "policy"))
+        batch, writeback = self.experts.renew(batch, count - self.schedule.pretrain, self.generator)
+        self.model_descent.rescale("encoder", c.optimizer.encoder_factor(progress))
+
+        with torch.set_grad_enabled(world):
+            rollout = roll_out(nets.world, batch, later_gradient=c.loss.encoder > 0 and progress >= c.loss.encoder_from)
+            terms = model_losses(nets.world, rollout, batch, self.step_weights(c.slices.horizon))
+        data = SLICES[c.slices.rollout_heads](rollout, batch)
+        metrics = {f"loss/{name}": term.detach() for name, term in terms.items()}
+        weight = {name: getattr(c.loss, name) * world for name in terms}
+        if value:
+            values, value_metrics = self._values(data)
+            terms, metrics = {**terms, **values}, {**metrics, **value_metrics}
+            weight.update(value=c.loss.value, auxiliary=c.auxiliary.weight)
+        assert terms.keys() == weight.keys()
+        if world or value:
+            loss = torch.stack([weight[name] * term for name, term in terms.items() if weight[name]]).sum()
+            metrics.update(self.model_descent.step(loss), **{"loss/model": loss.detach()})
+        if policy and (c.policy.pretrained or not pretraining):
+            metrics.update(self._policies(data, progress))
+            follow(nets.slow_policy, nets.world.policy, c.policy.slow_rate or c.target.slow_rate)
+        if value:
+            follow(nets.slow_critic, nets.world.critic, c.target.slow_rate)
+            follow(nets.slow_auxiliary, nets.auxiliary, c.auxiliary.slow_rate or c.target.slow_rate)
+        self.updates += 1
+        return metrics, writeback
+
+    def _values(self, data: Slice) -> tuple[Metrics, Metrics]:
+        """The losses of the values, and what is worth knowing of them."""
+        c, nets = self.config, self.nets
+        with torch.no_grad():
+            target = c.target.of(nets, data, self.gamma, self.generator)
+        at_PBL = target.seen.at_PBL
+        action_PBA = data.action_TBA[: len(at_PBL)] if nets.world.config.critic.sees_action else at_PBL
+        bins, weight_P = nets.world.critic.bins, self.step_weights(len(at_PBL))
+        logits_MPBK = nets.world.critic.logits(at_PBL, action_PBA, dropout=self.generator)
+        seen = LEARN_FROM[c.auxiliary.learn_from](data, target)
+        terms = {
+            "value": value_loss(bins, logits_MPBK, target.value_NPB, weight_P),
+            "auxiliary": auxiliary_loss(
+                nets.auxiliary, nets.slow_auxiliary, bins, seen, self.step_weights(len(seen.at_PBL))
+            ),
+        }
+        losses = {f"loss/{name}": term.detach() for name, term in terms.items()}
+        with torch.no_grad():
+            return terms, {**losses, **value_metrics(bins.decode(logits_MPBK), target)}
+
+    def _policies(self, data: Slice, progress: float) -> Metrics:
+        """A step of the policies, on latents without gradient and a frozen model."""
+        c, nets = self.config.policy, self.nets
+        data = data._replace(z_TBL=data.z_TBL.detach())
+        alpha = c.entropy.at(progress)
+        on = Practice(nets, data, c, self.gamma, alpha, self.scales, self.step_weights, self.generator)
+        with frozen(nets.world.dynamics, nets.world.reward, nets.world.critic, nets.world.termination):
+            improvement = c.improvement.improve(on, nets.world.policy)
+            trust = trust_loss(on)
+            terms = {"policy": improvement.loss, "trust": trust, "explorer": c.explorer.loss(on, nets.explorer)}
+            weight = {"policy": 1.0, "trust": c.trust, "explorer": 1.0}
+            assert terms.keys() == weight.keys()
+            norms = self.policy_descent.step(
+                torch.stack([weight[name] * term for name, term in terms.items() if weight[name]]).sum()
+            )
+        losses = {f"loss/{name}": term.detach() for name, term in terms.items()}
+        scales = {f"scale/{name}": scale for name, scale in self.scales.items()}
+        with torch.no_grad():
+            return {**losses, **norms, **scales, **policy_metrics(improvement.draw.gaussian, improvement.states)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters, optimisers, scales, counters, random state."""
+        return {
+            "networks": self.nets.state_dict(),
+            "model_descent": self.model_descent.state_dict(),
+            "policy_descent": self.policy_descent.state_dict(),
+            "scales": dict(self.scales),
+            "updates": self.updates,
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue as the learner that was saved would have."""
+        self.nets.load_state_dict(state["networks"])
+        self.model_descent.load_state_dict(state["model_descent"])
+        self.policy_descent.load_state_dict(state["policy_descent"])
+        self.scales = {name: state["scales"][name].to(self.device) for name in SCALES}
+        self.updates = state["updates"]
+        self.generator.set_state(state["generator"].cpu())
+
+
+def adam(config: Tdmpc, eps: float) -> Adam:
+    """The optimiser's numbers."""
+    o = config.optimizer
+    return Adam(lr=o.lr, eps=eps, weight_decay=o.weight_decay, clip=o.clip)
+
+
+def model_groups(config: Tdmpc, nets: Networks) -> list[Group]:
+    """The model's parts and their learning rates."""
+    m, scaled = config.model, config.optimizer.by_heads
+    factor = {
+        "encoder": config.optimizer.encoder,
+        "dynamics": m.dynamics.heads if scaled else 1,
+        "reward": m.reward.heads if scaled else 1,
+        "critic": m.values / 5 if scaled else 1,
+        "termination": 1,
+    }
+    auxiliary = len(nets.auxiliary.gammas) / 5 if scaled else 1
+    groups = [Group(name, list(getattr(nets.world, name).parameters()), scale) for name, scale in factor.items()]
+    return [g for g in (*groups, Group("auxiliary", list(nets.auxiliary.parameters()), auxiliary)) if g.parameters]
+
+
+def policy_groups(config: Tdmpc, nets: Networks) -> list[Group]:
+    """The policies, one learning rate."""
+    explorer = [] if nets.explorer is nets.world.policy else list(nets.explorer.parameters())
+    scale = config.optimizer.policy
+    groups = (Group("policy", list(nets.world.policy.parameters()), scale), Group("explorer", explorer, scale))
+    return [group for group in groups if group.parameters]
+
+
+def value_metrics(value_MPB: Tensor, target: Target) -> Metrics:
+    """Predicted values against what they regress to."""
+    target_PB = target.value_NPB.mean(-3)
+    return {
+        "value/mean": value_MPB.mean(),
+        "value/target": target_PB.mean(),
+        "value/error": (value_MPB - target_PB).abs().mean(),
+        "value/std_heads": target.spread,
+        "value/std_heads_predicted": spread(value_MPB, 0).mean(),
+    }
+
+
+def policy_metrics(gaussian: Gaussian, states: Tensor) -> Metrics:
+    """How wide the policy is, and how widely its loss spreads over states."""
+    entropy = (gaussian.log_std + 0.5 * torch.log(torch.tensor(2 * torch.pi * torch.e))).sum(-1)
+    return {
+        "policy/log_std": gaussian.log_std.mean(),
+        "policy/entropy": entropy.mean(),
+        "policy/loss_std": states.std(),
+    }
