@@ -1,44 +1,33 @@
-"""Panels of learning curves: geometry only, in units that stretch with the page (the template draws them).
+"""Panels of learning curves: where axes, means and bands stand, and the seeds' points as data.
 
 Each panel shows one arm against the baseline on one task: every seed a thin line through its evaluations, the mean of
-finished seeds a thick one, and from three seeds on a band, the pointwise 95% t interval of that mean.
+finished seeds a thick one, and from three seeds on a band, the pointwise 95% t interval of that mean. Means and bands
+are SVG, so that they are there without a script; the seeds are painted from data once their panel comes into sight.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from bellmark.reports.dossier import ArmRecord, Dossier, RunRecord
-from bellmark.reports.numbers import BAND_SEEDS, mean_curve
+from bellmark.reports.findings import SEVERITIES, Finding, gravest
+from bellmark.reports.numbers import BAND_SEEDS, MeanCurve, mean_curve
+from bellmark.reports.pack import plain
 from bellmark.reports.scales import Axis, Floats, cost_axis, linear, outline, text_of
 from bellmark.reports.words import Unit, clock_unit, short, signed, some
 
 SIZE = 1000  # a plot's own width and height; y grows downwards
-PAGE_POINTS = 40_000  # over all lines of a page, shared out evenly: a page of a thousand runs must still open
-FEWEST_POINTS, MOST_POINTS = 24, 400  # per line; longer curves keep the extremes of every stretch
-MOST_DOTS = 60  # evaluations per line up to which each is shown as a dot
+PAGE_POINTS = 120_000  # of seeds over all lines of a page, shared out evenly: a page of a thousand runs must still open
+MEAN_POINTS = 20_000  # the same of means and bands
+FEWEST_POINTS, MOST_POINTS = 24, 1000  # per line; longer curves keep the extremes of every stretch
 MOST_WITH_SEEDS = 8  # panels of a task up to which each shows the baseline's seeds, not its mean alone
 
 Ticks = list[tuple[float, str]]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One seed in one layer."""
-
-    run: str
-    seed: int
-    role: str  # "arm" or "base"
-    state: str  # "done", "failed" or "open"
-    path: str
-    dots: str
-    steps: str  # the evaluations of the path's points, as `data-step`
-    values: str
-    end: tuple[float, float] | None  # where a failed run's curve breaks off, as shares of width and height
 
 
 @dataclass(frozen=True)
@@ -48,6 +37,16 @@ class Mean:
     role: str
     path: str
     band: str
+    single: bool  # of one seed: the seed's own curve
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A finding's place on the strip below a curve."""
+
+    at: float
+    severity: str
+    words: str
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,10 @@ class Layer:
     """The panel's curves over one measure of cost."""
 
     axis: str  # "real", "simulator" or "wall"
-    log: bool
+    scale: Axis
     ticks: Ticks
-    lines: tuple[Line, ...]
     means: tuple[Mean, ...]
+    strip: tuple[Sign, ...]
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,13 @@ class Panel:
     arm: str
     baseline: str  # "" where there is none beside the arm
     counts: dict[str, str]  # role -> "3 seeds"
+    y: Axis
     y_ticks: Ticks
     start: tuple[float, str] | None  # where the untouched start stands
     layers: tuple[Layer, ...]
+    lines: dict[str, str]  # role -> id of the data of its seeds
+    health: str  # the gravest finding about a run of the arm; "" where there is none
+    findings: tuple[tuple[str, Finding], ...]  # (run, finding) of the arm's runs
     about: str  # the picture in words
 
 
@@ -79,10 +82,12 @@ class Panel:
 class _Drawing:
     """What the panels of a task have in common."""
 
+    task: str
     y: Axis
     scales: dict[str, Axis]
-    detail: int  # points per line
+    base: MeanCurve | None  # of the baseline's finished seeds
     base_seeds: bool  # whether the baseline's seeds are drawn beside its mean
+    detail: int  # points of a mean
 
 
 @dataclass(frozen=True)
@@ -115,26 +120,60 @@ def axes_of(dossier: Dossier) -> list[AxisChoice]:
 def panels(dossier: Dossier) -> list[list[Panel]]:
     """The panels of each task; axes are shared within a task, so that panels can be compared by eye."""
     shown = dossier.compared or dossier.arms
-    drawn = len(dossier.runs) + (len(shown) if len(shown) <= MOST_WITH_SEEDS else 0)
-    detail = min(max(PAGE_POINTS // max(drawn, 1), FEWEST_POINTS), MOST_POINTS)
+    means = 2 * len(shown) * len(dossier.tasks) * len(axes_of(dossier))
     found = []
     for task in dossier.tasks:
         runs = [run for run in dossier.runs if run.task == task and len(run.trace.step)]
         if not runs:
             continue
         drawing = _Drawing(
+            task=task,
             y=_y_axis(runs, Unit(dossier.metric)),
             scales={choice.key: _x_axis(runs, choice.key) for choice in axes_of(dossier)},
-            detail=detail,
+            base=mean_curve(dossier.baseline.on(task)) if dossier.baseline else None,
             base_seeds=len(shown) <= MOST_WITH_SEEDS,
+            detail=_shared(MEAN_POINTS, means),
         )
-        found.append([_panel(dossier, arm, task, drawing) for arm in shown])
+        found.append([_panel(dossier, arm, drawing) for arm in shown])
+    return found
+
+
+def lines(dossier: Dossier) -> dict[str, list[dict[str, Any]]]:
+    """Id -> the seeds of one arm on one task: each with its run and, per point, step, value and what it had cost."""
+    detail = _shared(PAGE_POINTS, len(dossier.runs))
+    axes = [choice.key for choice in axes_of(dossier) if choice.key != "real"]
+    found = {}
+    for task in dossier.tasks:
+        for arm in dossier.arms:
+            drawn = [_line(run, axes, detail) for run in arm.on(task) if len(run.trace.step)]
+            if drawn:
+                found[_lines_id(dossier, arm, task)] = drawn
     return found
 
 
 def x_of(run: RunRecord, axis: str) -> Floats:
     """Where the evaluations of a run stand on an axis."""
     return {"real": run.trace.step.astype(np.float64), "simulator": run.trace.simulator, "wall": run.trace.wall}[axis]
+
+
+def _shared(points: int, lines: int) -> int:
+    return min(max(points // max(lines, 1), FEWEST_POINTS), MOST_POINTS)
+
+
+def _lines_id(dossier: Dossier, arm: ArmRecord, task: str) -> str:
+    return f"lines-{dossier.tasks.index(task)}-{dossier.arms.index(arm)}"
+
+
+def _line(run: RunRecord, axes: Sequence[str], detail: int) -> dict[str, Any]:
+    keep = outline(run.trace.value, detail)
+    return {
+        "run": run.name,
+        "seed": run.seed,
+        "state": "failed" if run.failed else "done" if run.finished else "open",
+        "step": run.trace.step[keep].tolist(),
+        "value": plain(run.trace.value[keep]),
+        **{axis: plain(x_of(run, axis)[keep], 5) for axis in axes},
+    }
 
 
 def _y_axis(runs: Sequence[RunRecord], unit: Unit) -> Axis:
@@ -160,57 +199,56 @@ def _x_ticks(axis: Axis, key: str) -> Ticks:
     return text_of(axis, lambda x: f"{x / seconds:.3g} {name}" if x else "0")
 
 
-def _panel(dossier: Dossier, arm: ArmRecord, task: str, drawing: _Drawing) -> Panel:
-    base = dossier.baseline if dossier.baseline is not arm else None
+def _panel(dossier: Dossier, arm: ArmRecord, drawing: _Drawing) -> Panel:
+    base, task = dossier.baseline if dossier.baseline is not arm else None, drawing.task
     shown = {"base": base.on(task) if base else (), "arm": arm.on(task)}
     starts = [float(run.trace.value[0]) for runs in shown.values() for run in runs if _from_start(run)]
     unit = Unit(dossier.metric)
     level = float(np.mean(starts)) if starts else math.nan
+    means = {"base": drawing.base if base else None, "arm": mean_curve(arm.on(task))}
+    seeds = {"arm": arm, **({"base": base} if base and (drawing.base_seeds or means["base"] is None) else {})}
+    found = tuple((run.name, finding) for run in arm.on(task) for finding in run.findings)
     return Panel(
         task=task,
         arm=arm.name,
         baseline=base.name if base else "",
         counts={role: _count(runs) for role, runs in shown.items()},
+        y=drawing.y,
         y_ticks=text_of(drawing.y, lambda v: f"{100 * v:.0f}%" if unit.is_share else signed(short(v))),
         start=(drawing.y.at(level), unit.value(level)) if starts else None,
-        layers=tuple(_layer(key, shown, drawing) for key in drawing.scales),
-        about=_about(dossier, arm, base, task),
+        layers=tuple(_layer(key, shown, means, drawing) for key in drawing.scales),
+        lines={role: _lines_id(dossier, side, task) for role, side in seeds.items()},
+        health=gravest([finding for _, finding in found]),
+        findings=found,
+        about=_about(dossier, {arm.name: means["arm"], **({base.name: means["base"]} if base else {})}, task),
     )
 
 
-def _layer(key: str, shown: dict[str, tuple[RunRecord, ...]], drawing: _Drawing) -> Layer:
+def _layer(
+    key: str, shown: Mapping[str, Sequence[RunRecord]], curves: Mapping[str, MeanCurve | None], drawing: _Drawing
+) -> Layer:
     x = drawing.scales[key]
-    lines, means = [], []
-    for role, runs in shown.items():
-        mean = _mean(runs, role, key, drawing)
-        means += [mean] if mean else []
-        if role == "arm" or drawing.base_seeds or mean is None:
-            lines += [line for run in runs for line in [_line(run, role, key, drawing)] if line.path]
-    return Layer(key, x.log, _x_ticks(x, key), tuple(lines), tuple(means))
+    means = [mean for role, runs in shown.items() for mean in [_mean(runs, curves[role], role, key, drawing)] if mean]
+    strip = [_sign(run, finding, key, x) for run in shown["arm"] for finding in run.findings]
+    return Layer(key, x, _x_ticks(x, key), tuple(means), tuple(strip))
 
 
-def _line(run: RunRecord, role: str, key: str, drawing: _Drawing) -> Line:
-    spent, value = x_of(run, key), run.trace.value
-    keep = [i for i in outline(value, drawing.detail) if np.isfinite(value[i]) and np.isfinite(spent[i])]
-    across, up = drawing.scales[key](spent[keep]), drawing.y(value[keep])
-    state = "failed" if run.failed else "done" if run.finished else "open"
-    return Line(
-        run=run.name,
-        seed=run.seed,
-        role=role,
-        state=state,
-        path=_path(across, up),
-        dots="".join(f"M{at}h0" for at in _points(across, up)) if len(keep) <= MOST_DOTS else "",
-        steps=" ".join(str(int(run.trace.step[i])) for i in keep),
-        values=" ".join(f"{value[i]:.6g}" for i in keep),
-        end=(float(across[-1]), float(up[-1])) if state == "failed" and keep else None,
-    )
+def _sign(run: RunRecord, finding: Finding, key: str, x: Axis) -> Sign:
+    """Where the run stood on this axis when the finding first held; at its end where the finding names no step."""
+    steps, spent = run.trace.step.astype(np.float64), x_of(run, key)
+    step = run.step if finding.step is None else finding.step
+    if key == "real":
+        at = float(step)
+    else:
+        known = np.isfinite(spent)
+        at = float(np.interp(step, steps[known], spent[known])) if known.any() else x.low
+    words = f"{run.name}, {SEVERITIES[finding.severity].word} at step {step:,}: {finding.sentence}"
+    return Sign(x.at(at), finding.severity, words)
 
 
-def _mean(runs: Sequence[RunRecord], role: str, key: str, drawing: _Drawing) -> Mean | None:
-    """The mean at equal real steps, drawn at the mean cost of getting there; none for a single seed."""
-    curve = mean_curve(runs)
-    if curve is None or curve.n < 2:
+def _mean(runs: Sequence[RunRecord], curve: MeanCurve | None, role: str, key: str, drawing: _Drawing) -> Mean | None:
+    """The mean at equal real steps, drawn at the mean cost of getting there; None while no seed is finished."""
+    if curve is None:
         return None
     done = [run for run in runs if run.finished]
     spent = np.mean([x_of(run, key)[np.searchsorted(run.trace.step, curve.step)] for run in done], axis=0)
@@ -222,15 +260,11 @@ def _mean(runs: Sequence[RunRecord], role: str, key: str, drawing: _Drawing) -> 
     if curve.n >= BAND_SEEDS:
         there, back = _points(across, y(curve.high[keep])), _points(across, y(curve.low[keep]))
         band = "M" + "L".join([*there, *reversed(back)]) + "Z"
-    return Mean(role, _path(across, y(curve.mean[keep])), band)
+    return Mean(role, "M" + "L".join(_points(across, y(curve.mean[keep]))), band, curve.n == 1)
 
 
 def _points(across: Floats, up: Floats) -> list[str]:
     return [f"{a * SIZE:.1f} {(1 - u) * SIZE:.1f}" for a, u in zip(across, up, strict=True)]
-
-
-def _path(across: Floats, up: Floats) -> str:
-    return "M" + "L".join(_points(across, up)) if len(across) else ""
 
 
 def _from_start(run: RunRecord) -> bool:
@@ -242,12 +276,11 @@ def _count(runs: Sequence[RunRecord]) -> str:
     return some(done, "seed") if done == len(runs) else f"{done} of {some(len(runs), 'seed')}"
 
 
-def _about(dossier: Dossier, arm: ArmRecord, base: ArmRecord | None, task: str) -> str:
+def _about(dossier: Dossier, curves: Mapping[str, MeanCurve | None], task: str) -> str:
     unit = Unit(dossier.metric)
     parts = []
-    for side in (arm, base):
-        curve = mean_curve(side.on(task)) if side else None
-        if side and curve:
+    for name, curve in curves.items():
+        if curve:
             ends = f"from {unit.value(float(curve.mean[0]))} to {unit.value(float(curve.mean[-1]))}"
-            parts.append(f"{side.name} goes {ends} at step {int(curve.step[-1]):,}, mean of {some(curve.n, 'seed')}")
+            parts.append(f"{name} goes {ends} at step {int(curve.step[-1]):,}, mean of {some(curve.n, 'seed')}")
     return f"{dossier.metric} on {task}: {'; '.join(parts) or 'no finished seed yet'}"

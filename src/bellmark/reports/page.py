@@ -1,28 +1,34 @@
 """The report as one HTML file: no network, no fonts of its own, readable without JavaScript.
 
-Curves are SVG written here, not drawn by a library in the browser: so the page prints, needs no script to be read, and
-every line carries its run and steps as attributes. Past 400 points a line is thinned to the extremes of its stretches,
-so that a page of a thousand runs stays a few megabytes. The script adds hover and arrow keys, in about 120 lines.
+The same templates make the file and the live page. Verdicts, means, bands and tables are HTML and SVG written here, so
+that the page prints and can be read without a script. What there is much of is data, packed: the points of the seeds,
+and in a file every run's own document (a live page asks its server for that). Long curves are thinned to the extremes
+of their stretches, so that a page of a thousand runs stays a few megabytes and opens at once.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import resources
 from typing import Any
 
 from bellmark.reports import tables
-from bellmark.reports.curves import MOST_WITH_SEEDS, axes_of, panels
+from bellmark.reports.curves import MOST_WITH_SEEDS, axes_of, lines, panels
+from bellmark.reports.documents import documents
 from bellmark.reports.dossier import ArmRecord, Dossier, RunRecord
 from bellmark.reports.effects import effect_text, effect_unit, forest, summary_name
+from bellmark.reports.findings import gravest
+from bellmark.reports.frame import Live, RunRow, fill
+from bellmark.reports.pack import pack
 from bellmark.reports.remarks import remarks
-from bellmark.reports.words import STATES, VERDICTS, Unit, count, listed, some
+from bellmark.reports.words import DASH, STATES, VERDICTS, Unit, listed, some
 from bellmark.stats import Verdict
 from bellmark.stats.claim import SUMMARIES
 
+MOST_DETAILED = 200  # runs up to which tables have a row or a number for each, besides the table of runs
 MOST_SENTENCES = 3  # verdicts spelled out at the top; more are listed there, and spelled out with the effects
 
 
@@ -33,6 +39,7 @@ class BoardCell:
     runs: tuple[RunRecord, ...]
     counts: str
     mean: tables.Cell
+    health: str  # the gravest finding about its runs
 
 
 @dataclass(frozen=True)
@@ -44,37 +51,16 @@ class BoardRow:
     kind: str  # of the verdict; "" for the baseline
 
 
-def render(dossier: Dossier, verdicts: Sequence[Verdict], *, notes: str = "") -> str:
+def render(dossier: Dossier, verdicts: Sequence[Verdict], *, notes: str = "", live: Live | None = None) -> str:
     """The page.
 
     Args:
         notes: the user's own, as plain text.
+        live: given where the page is served: it follows the records, and asks for single runs when they are opened.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("bellmark.reports", "assets"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        count=count, percent=lambda share: f"{100 * share:.3f}%", opened=_opened, breakable=_breakable
-    )
-    return environment.get_template("page.html").render(_context(dossier, verdicts, notes))
-
-
-def _opened(sentence: str) -> str:
-    """A verdict's sentence without the word that the badge beside it says."""
-    return sentence.partition(": ")[2] or sentence
-
-
-def _breakable(key: str) -> Any:
-    """A dotted key that a narrow screen may break after its dots."""
-    from markupsafe import Markup, escape
-
-    return Markup(".<wbr>").join(escape(part) for part in key.split("."))
+    context = _context(dossier, verdicts, notes)
+    held = {} if live else documents(dossier)
+    return fill("page.html", context, documents=held, live=live, share=Unit(dossier.metric).is_share)
 
 
 def headline(dossier: Dossier, verdicts: Sequence[Verdict]) -> tuple[str, str]:
@@ -104,6 +90,7 @@ def _context(dossier: Dossier, verdicts: Sequence[Verdict], notes: str) -> dict[
     kind, words = headline(dossier, verdicts)
     phases, cost_rows = tables.costs(dossier)
     other_names, other_rows = tables.others(dossier)
+    detailed = len(dossier.runs) <= MOST_DETAILED
     return {
         "d": dossier,
         "sweep": dossier.sweep,
@@ -117,12 +104,17 @@ def _context(dossier: Dossier, verdicts: Sequence[Verdict], notes: str) -> dict[
         "board": board(dossier, verdicts),
         "axes": axes_of(dossier),
         "panels": panels(dossier),
+        "lines": {name: pack(seeds) for name, seeds in lines(dossier).items()},
+        "diagnosed": any(run.findings for run in dossier.runs),
+        "detailed": detailed,
+        "most_rows": MOST_DETAILED,
+        "run_rows": [_run_row(run, dossier) for run in dossier.runs],
         "most_with_seeds": MOST_WITH_SEEDS,
         "forest": forest(dossier, verdicts) if verdicts else None,
         "tests": [_tests(verdict, dossier) for verdict in verdicts],
         "summaries": tables.summaries(dossier),
         "summary_names": {name: summary_name(name, dossier.last) for name in _declared_first(dossier)},
-        "evaluations": tables.evaluations(dossier),
+        "evaluations": tables.evaluations(dossier, seeds=detailed),
         "other_names": other_names,
         "other_rows": other_rows,
         "failures": tables.failures(dossier),
@@ -136,24 +128,14 @@ def _context(dossier: Dossier, verdicts: Sequence[Verdict], notes: str) -> dict[
         "remarks": remarks(dossier, verdicts),
         "notes": notes.strip(),
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "marks": VERDICTS,
-        "states": STATES,
         "unit": Unit(dossier.metric),
         "train_command": tables.train_command,
-        "style": _asset("style.css"),
-        "script": _asset("script.js"),
     }
 
 
 def _declared_first(dossier: Dossier) -> list[str]:
     declared = dossier.sweep.expect.summary if dossier.sweep else "last_mean"
     return sorted(SUMMARIES, key=lambda name: name != declared)
-
-
-def _asset(name: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(resources.files("bellmark.reports").joinpath("assets", name).read_text(encoding="utf-8"))
 
 
 def _problems(verdicts: Sequence[Verdict]) -> list[str]:
@@ -182,7 +164,11 @@ def board(dossier: Dossier, verdicts: Sequence[Verdict]) -> list[BoardRow]:
     for arm in dossier.arms:
         found = tables.verdict_of(verdicts, arm)
         cells = tuple(
-            BoardCell(arm.on(task), _counts(arm.on(task)), means[arm.name, task][summary]) for task in dossier.tasks
+            BoardCell(
+                runs, _counts(runs), means[arm.name, task][summary], gravest([f for r in runs for f in r.findings])
+            )
+            for task in dossier.tasks
+            for runs in [arm.on(task)]
         )
         rows.append(BoardRow(arm, cells, found.kind if found else ""))
     return rows
@@ -194,6 +180,29 @@ def _counts(runs: Sequence[RunRecord]) -> str:
     running = sum(run.state == "running" for run in runs)
     rest = {"running": running, "failed": failed, "pending": len(runs) - done - failed - running}
     return ", ".join([f"{done} of {len(runs)} done", *(f"{n} {word}" for word, n in rest.items() if n)])
+
+
+def _run_row(run: RunRecord, dossier: Dossier) -> RunRow:
+    value = float(run.trace.value[-1]) if len(run.trace.value) else math.nan
+    return RunRow(
+        key=run.name,
+        name=run.name,
+        sweep=dossier.name,
+        arm=run.arm,
+        task=run.task,
+        seed=run.seed,
+        state="failed" if run.failed else run.state,
+        step=run.step,
+        total=run.total,
+        value=Unit(dossier.metric).value(value),
+        value_key=f"{value:.6g}" if math.isfinite(value) else "",
+        health=gravest(run.findings),
+        folder=str(run.path),
+        fingerprint=run.fingerprint,
+        code=run.code,
+        created=run.meta.created[:16].replace("T", " ") if run.meta else DASH,
+        recorded=run.meta is not None,
+    )
 
 
 def _tests(verdict: Verdict, dossier: Dossier) -> dict[str, Any]:

@@ -109,9 +109,7 @@ def _trace(curves: Mapping[str, Curve], metric: str) -> Trace:
     return Trace(main.step, main.value, simulator, wall, _at(curves.get("eval/episodes"), main.step))
 
 
-def spent(
-    curves: Mapping[str, Curve], step: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def spent(curves: Mapping[str, Curve], step: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(simulator steps, seconds of all phases) until each step; NaN where they are unknown."""
     simulator = np.zeros(len(step))
     for counter in ("steps/real", "steps/branch"):

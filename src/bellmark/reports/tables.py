@@ -112,8 +112,11 @@ def _evaluations(reading: Reading) -> str:
     return f"steps {reading.steps[0]:,} to {reading.steps[-1]:,}"
 
 
-def evaluations(dossier: Dossier, *, most: int = MOST_EVALUATIONS) -> list[EvaluationTable]:
-    """Per task a row for every run that was evaluated, below the mean of its arm where several seeds are done."""
+def evaluations(dossier: Dossier, *, most: int = MOST_EVALUATIONS, seeds: bool = True) -> list[EvaluationTable]:
+    """Per task a row for every run that was evaluated, below the mean of its arm where several seeds are done.
+
+    Without `seeds`, of an arm with several finished seeds the mean alone.
+    """
     tables = []
     for task in dossier.tasks:
         runs = [run for run in dossier.runs if run.task == task and len(run.trace.step)]
@@ -121,12 +124,14 @@ def evaluations(dossier: Dossier, *, most: int = MOST_EVALUATIONS) -> list[Evalu
             continue
         every = sorted({int(step) for run in runs for step in run.trace.step})
         steps = tuple(every[i] for i in thin(len(every), most))
-        rows = tuple(row for arm in dossier.arms for row in _arm_rows(arm, task, steps, dossier))
+        rows = tuple(row for arm in dossier.arms for row in _arm_rows(arm, task, steps, dossier, seeds))
         tables.append(EvaluationTable(task, steps, rows, len(every) - len(steps)))
     return tables
 
 
-def _arm_rows(arm: ArmRecord, task: str, steps: Sequence[int], dossier: Dossier) -> Iterator[EvaluationRow]:
+def _arm_rows(
+    arm: ArmRecord, task: str, steps: Sequence[int], dossier: Dossier, seeds: bool
+) -> Iterator[EvaluationRow]:
     unit = Unit(dossier.metric)
     direction = dossier.sweep.expect.direction if dossier.sweep else "increase"
     runs = [run for run in arm.on(task) if len(run.trace.step)]
@@ -135,7 +140,7 @@ def _arm_rows(arm: ArmRecord, task: str, steps: Sequence[int], dossier: Dossier)
         best = spread(done, "peak", dossier.last, direction)
         cells = tuple(_mean_at(done, step, unit) for step in steps)
         yield EvaluationRow(f"{arm.name}, mean of {len(done)}", True, None, best.runs, cells, _mean_cell(best, unit))
-    for run in runs:
+    for run in runs if seeds or len(done) <= 1 else ():
         values = dict(zip(map(int, run.trace.step), map(float, run.trace.value), strict=True))
         finite = [v for v in values.values() if math.isfinite(v)]
         extreme = (max(finite) if direction == "increase" else min(finite)) if finite else math.nan
@@ -296,7 +301,12 @@ def failures(dossier: Dossier) -> list[FailedArm]:
 
 def train_command(run: RunRecord) -> str:
     """What repeats one run from nothing."""
-    return shlex.join(["bellmark", "train", run.recipe, *run.overrides])
+    return command_of(run.recipe, run.overrides)
+
+
+def command_of(recipe: str, overrides: Sequence[str]) -> str:
+    """The command that trains a recipe with overrides."""
+    return shlex.join(["bellmark", "train", recipe, *overrides])
 
 
 def verdict_of(verdicts: Sequence[Verdict], arm: ArmRecord) -> Verdict | None:
