@@ -1,0 +1,88 @@
+"""Fast activations against the stock kernels, far from zero, and their gradients."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bellmark.ops.activations import mish, simnorm
+
+FAR = torch.tensor([-1e4, -200.0, -88.0, -30.0, 0.0, 30.0, 88.0, 200.0, 1e4])
+
+
+def test_mish_golden():
+    # e^0 = 1, tanh(ln 2) = (2 - 1/2) / (2 + 1/2) = 0.6: mish(0) = 0 with slope 0.6.
+    # At ln 2: 1 + e^x = 3, tanh(ln 3) = (3 - 1/3) / (3 + 1/3) = 0.8.
+    x = torch.tensor([0.0, math.log(2)], requires_grad=True)
+    y = mish(x)
+    torch.testing.assert_close(y, torch.tensor([0.0, 0.8 * math.log(2)]))
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    # slope = t + x sigmoid(x) (1 - t^2): 0.6 at 0, 0.8 + ln 2 * 2/3 * 0.36 at ln 2.
+    torch.testing.assert_close(slope, torch.tensor([0.6, 0.8 + 0.24 * math.log(2)]))
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_mish_equals_the_stock_kernel(grad):
+    x = (8 * torch.randn(4096, generator=torch.Generator().manual_seed(0))).requires_grad_(grad)
+    precise = F.mish(x.detach().double())
+    assert (mish(x).double() - precise).abs().max() < 1e-6
+    tiny = torch.tensor([-15.0, -20.0, -40.0]).requires_grad_(grad)
+    torch.testing.assert_close(mish(tiny), F.mish(tiny), rtol=1e-5, atol=0.0)  # relative: digits are kept
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-60, 60))
+def test_mish_slope_equals_the_stock_kernel(x):
+    ours, stock = (torch.tensor([x], dtype=torch.float64, requires_grad=True) for _ in range(2))
+    mish(ours).sum().backward()
+    F.mish(stock).sum().backward()
+    torch.testing.assert_close(ours.grad, stock.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_mish_overflows_nowhere():
+    x = FAR.clone().requires_grad_()
+    torch.testing.assert_close(mish(FAR), F.mish(FAR))
+    mish(x).sum().backward()
+    assert x.grad.isfinite().all() and x.grad[-1] == 1 and x.grad[0] == 0
+    assert mish(torch.tensor(torch.nan)).isnan()
+
+
+def test_mish_leaves_its_input_alone():
+    x = torch.randn(8)
+    kept = x.clone()
+    mish(x)
+    assert torch.equal(x, kept)
+
+
+def test_mish_gradcheck():
+    assert torch.autograd.gradcheck(mish, (3 * torch.randn(20, dtype=torch.float64)).requires_grad_())
+
+
+def test_simnorm_golden():
+    # Two groups of two, features 0 and 2, 1 and 3. Differences ln 3 and 0: (1/4, 3/4) and (1/2, 1/2).
+    x = torch.tensor([0.0, 5.0, math.log(3), 5.0])
+    torch.testing.assert_close(simnorm(x, 2), torch.tensor([0.25, 0.5, 0.75, 0.5]))
+
+
+def test_simnorm_is_the_official_one_with_features_renumbered():
+    x = torch.randn(5, 6, 128)
+    official = x.view(5, 6, 16, 8).softmax(-1).flatten(-2)
+    renumber = torch.arange(128).view(16, 8).T.flatten()  # feature g of member k: from 8 g + k to 16 k + g
+    torch.testing.assert_close(simnorm(x[..., renumber]), official[..., renumber])
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4, -1e4])
+def test_simnorm_groups_lie_on_simplices_however_large_their_numbers(shift):
+    x = 100 * torch.randn(32, 64) + shift
+    groups = simnorm(x).view(32, 8, 8)
+    assert groups.isfinite().all()
+    torch.testing.assert_close(groups.sum(1), torch.ones(32, 8))
+
+
+def test_simnorm_gradcheck():
+    assert torch.autograd.gradcheck(lambda x: simnorm(x, 4), torch.randn(3, 8, dtype=torch.float64, requires_grad=True))
