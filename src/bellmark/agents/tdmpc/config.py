@@ -127,6 +127,21 @@ class Tdmpc(Config):
         imagined = isinstance(self.target, Imagined)
         if getattr(self.auxiliary, "learn_from", "") == "imagined" and not imagined:
             raise ValueError("auxiliary.learn_from=imagined needs target=imagined")
+        self._plans_to_draw("planner", self.planner.samples, self.planner.policy_plans)
+        if isinstance(self.reanalysis, Lazy):
+            plans_again = self.reanalysis.policy_plans
+            self._plans_to_draw(
+                "reanalysis",
+                self.reanalysis.samples or self.planner.samples,
+                self.planner.policy_plans if plans_again < 0 else plans_again,
+            )
         if self.slices.hot > self.slices.size:
             raise ValueError(f"slices.hot={self.slices.hot} is more than slices.size={self.slices.size}")
         return self
+
+    def _plans_to_draw(self, where: str, samples: int, policy_plans: int) -> None:
+        if self.planner.policy_plans_are == "within" and policy_plans >= samples:
+            raise ValueError(
+                f"{where}.policy_plans={policy_plans} leaves none of {where}.samples={samples} to be drawn; take "
+                "fewer, or planner.policy_plans_are=beside"
+            )

@@ -13,7 +13,9 @@ OFFICIAL = "tdmpc2 config.yaml"
 
 def fraction(progress: float, begins: float, ends: float) -> float:
     """How much of the stretch from `begins` to `ends` has passed, in [0, 1]; shares of the run."""
-    return 1.0 if progress >= ends else max(0.0, (progress - begins) / (ends - begins))
+    if progress <= begins:
+        return 0.0
+    return 1.0 if progress >= ends else (progress - begins) / (ends - begins)
 
 
 class Constant(Choice):
@@ -27,28 +29,37 @@ class Constant(Choice):
         return self.coef
 
 
-class Linear(Choice):
+class Change(Config):
+    """When a change happens."""
+
+    begins: float = knob(0.0, "where the change begins", unit="share of the run", ge=0, le=1)
+    ends: float = knob(1.0, "where it is over", unit="share of the run", ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.begins > self.ends:
+            raise ValueError(f"policy.entropy.begins={self.begins:g} must not lie behind ends={self.ends:g}")
+        return self
+
+
+class Linear(Change, Choice):
     """From one weight to another in a straight line."""
 
     kind: Literal["linear"] = "linear"
     start: float = knob(1e-4, "weight up to `begins`", source="value_stability_plan", ge=0)
     end: float = knob(1e-6, "weight from `ends` on", source="value_stability_plan", ge=0)
-    begins: float = knob(0.0, "where the change begins", unit="share of the run", ge=0, le=1)
-    ends: float = knob(1.0, "where it is over", unit="share of the run", ge=0, le=1)
 
     def at(self, progress: float) -> float:
         """The weight at a share of the run."""
         return self.start + (self.end - self.start) * fraction(progress, self.begins, self.ends)
 
 
-class Exponential(Choice):
+class Exponential(Change, Choice):
     """From one weight to another by a constant factor per step: start (end / start)^x."""
 
     kind: Literal["exponential"] = "exponential"
     start: float = knob(1e-4, "weight up to `begins`", source="value_stability_plan", gt=0)
     end: float = knob(1e-6, "weight from `ends` on; above 0, or no factor leads there", gt=0)
-    begins: float = knob(0.0, "where the change begins", unit="share of the run", ge=0, le=1)
-    ends: float = knob(1.0, "where it is over", unit="share of the run", ge=0, le=1)
 
     def at(self, progress: float) -> float:
         """The weight at a share of the run."""
