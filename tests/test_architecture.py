@@ -37,8 +37,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "health": {"errors", "config", "records", "stats", "sweeps"},
     "train": {*GROUND, "agents", "replay", "envs", "ops", "records"},
     "reports": {"errors", "config", "records", "stats", "sweeps", "health"},
+    "trackers": {"errors", "config", "records"},
+    "audits": {"errors", "config", "records", "stats", "sweeps", "health", "reports", "trackers"},
 }
-LEDGER = ("records", "stats", "sweeps", "health", "reports")
+LEDGER = ("records", "stats", "sweeps", "health", "reports", "audits", "trackers")
 VAGUE = {"util", "utils", "common", "helper", "helpers", "manager", "managers", "misc"}
 MAX_FILE, MAX_FUNCTION = 400, 60
 

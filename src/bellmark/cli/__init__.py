@@ -39,6 +39,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Results": {
         "runs": Entry("bellmark.cli.runs:runs", "List, show and compare runs."),
+        "audit": Entry("bellmark.cli.audit:audit", "Find what is wrong or weak in runs, sweep files and hand-kept logs."),
         "report": Entry("bellmark.cli.report:report", "Judge a sweep or some runs and write the report."),
     },
     "Reference": {
