@@ -129,7 +129,9 @@ class Ensemble(nn.Module):
             x = first.norm(self._drop(x, dropout))
             for layer in rest:
                 x = mish(x)
-                x = layer.norm(torch.addmm(layer.bias, x.flatten(0, -2), layer.weight).view(*x.shape[:-1], -1))
+                x = layer.norm(
+                    torch.addmm(layer.bias, x.reshape(-1, x.shape[-1]), layer.weight).view(*x.shape[:-1], -1)
+                )
             outputs.append(x)
         return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
 
@@ -140,7 +142,7 @@ class Ensemble(nn.Module):
         which: Tensor | slice = slice(None) if chosen is None else chosen
         shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
         flat = torch.cat([part.expand(*shape, -1) for part in parts], -1)
-        x = flat.flatten(1, -2) if own else flat.flatten(0, -2).unsqueeze(0)
+        x = flat.reshape(len(flat) if own else 1, -1, flat.shape[-1])
         for depth, stack in enumerate(self._layers()):
             weight = stack.weight[which]
             x = torch.baddbmm(stack.bias[which].unsqueeze(1), x.expand(len(weight), -1, -1), weight)
@@ -182,7 +184,7 @@ class RandomPrior(nn.Module):
         which: Tensor | slice = slice(None) if chosen is None else chosen
         shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
         flat = torch.cat([part.expand(*shape, -1) for part in parts], -1)
-        x = flat.flatten(1, -2) if own else flat.flatten(0, -2).unsqueeze(0)
+        x = flat.reshape(len(flat) if own else 1, -1, flat.shape[-1])
         for layer in range(self.depth):
             weight = getattr(self, f"weight{layer}")[which]
             x = torch.bmm(x.expand(len(weight), -1, -1), weight)
@@ -198,7 +200,7 @@ def _join(parts: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
         return torch.addmm(bias, torch.cat(flat, -1) if len(flat) > 1 else flat[0], weight).view(*shape, -1)
     rows = weight.split([part.shape[-1] for part in parts])
     first, *others = sorted(zip(parts, rows, strict=True), key=lambda pair: -pair[0].shape[:-1].numel())
-    total = torch.addmm(bias, first[0].flatten(0, -2), first[1]).view(*first[0].shape[:-1], -1)
+    total = torch.addmm(bias, first[0].reshape(-1, first[0].shape[-1]), first[1]).view(*first[0].shape[:-1], -1)
     for part, row in others:
         total = total.add_(part @ row) if total.shape[:-1] == shape else total + part @ row
     return total

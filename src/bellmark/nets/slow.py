@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -19,6 +19,6 @@ def slow_copy(module: M) -> M:
 @torch.no_grad()
 def follow(slow: nn.Module, module: nn.Module, rate: float) -> None:
     """slow <- slow + rate (module - slow), all parameters in one call; `rate` 1 copies."""
-    parameters = list(slow.parameters())
+    parameters: list[Tensor] = list(slow.parameters())
     if parameters:
         torch._foreach_lerp_(parameters, list(module.parameters()), rate)

@@ -273,6 +273,8 @@ class Scoring:
 
 def _policy_plans(world: World, search: Search, z_P1L: Tensor, act: Act, draw: _Draw) -> Tensor:
     """Plans (T, P, S, A) of a policy's draws, imagined with the first dynamics head."""
+    if not search.policy_plans:
+        return z_P1L.new_empty(search.horizon, len(z_P1L), 0, world.actions)
     first = torch.zeros(1, dtype=torch.long, device=z_P1L.device)
     z = z_P1L.expand(-1, search.policy_plans, -1)
     plans: list[Tensor] = []
