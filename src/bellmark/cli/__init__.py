@@ -41,6 +41,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "runs": Entry("bellmark.cli.runs:runs", "List, show and compare runs."),
         "audit": Entry("bellmark.cli.audit:audit", "Find what is wrong or weak in runs, sweep files and hand-kept logs."),
         "report": Entry("bellmark.cli.report:report", "Judge a sweep or some runs and write the report."),
+        "serve": Entry("bellmark.cli.serve:serve", "Show runs and sweeps as pages that follow the records."),
+        "figures": Entry("bellmark.cli.figures:figures", "Write a sweep's figures for a paper."),
     },
     "Reference": {
         "recipes": Entry("bellmark.cli.recipes:recipes", "List the recipes that can be trained."),
@@ -61,6 +63,8 @@ EXTRA_OF = {
     "imageio": "video",
     "imageio_ffmpeg": "video",
     "matplotlib": "plots",
+    "starlette": "serve",
+    "uvicorn": "serve",
 }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bellmark.errors import UserError
+from bellmark.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from bellmark.records import Run
@@ -34,10 +34,23 @@ YAML = (".yaml", ".yml")
     help="Where runs are kept.",
 )
 @click.option("--metric", metavar="NAME", help="What to look at where no sweep file declares it, such as eval/return.")
+@click.option(
+    "--figures",
+    metavar="FORMATS",
+    default="svg,png",
+    show_default=True,
+    help="Formats of the figures, such as svg,pdf; none leaves them out.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print files and verdicts as JSON.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 def report(
-    what: tuple[str, ...], out: Path | None, root: Path, metric: str | None, as_json: bool, open_page: bool
+    what: tuple[str, ...],
+    out: Path | None,
+    root: Path,
+    metric: str | None,
+    figures: str,
+    as_json: bool,
+    open_page: bool,
 ) -> None:
     """Judge a sweep or some runs and write the report.
 
@@ -50,15 +63,17 @@ def report(
     Examples:
       bellmark report sweeps/quickstart.yaml
       bellmark report sweeps/quickstart.yaml --out reports/second_look --open
+      bellmark report sweeps/quickstart.yaml --figures pdf
       bellmark report runs/single --metric eval/return
       bellmark report ppo-s1 ppo-s2 awr-s1
       bellmark report sweeps/quickstart.yaml --json | jq '.verdicts[] | {arm, kind}'
     """
     from bellmark.reports import judged, write_report
 
-    dossier = _sweep(what[0], root, metric) if _is_sweep(what) else _runs(what, root, metric)
+    formats = formats_of(figures)
+    dossier = dossier_of(what, root, metric)
     verdicts = judged(dossier)
-    paths = write_report(dossier, verdicts, out or Path("reports") / dossier.name)
+    paths = write_report(dossier, verdicts, out or Path("reports") / dossier.name, figures=formats)
     if as_json:
         files = {"page": str(paths.page), "log": str(paths.log), "figures": [str(f) for f in paths.figures]}
         click.echo(json.dumps({**files, **_object(dossier, verdicts)}, indent=2))
@@ -69,6 +84,32 @@ def report(
             click.echo(paths.note, err=True)
     if open_page:
         click.launch(str(paths.page))
+
+
+def dossier_of(what: Sequence[str], root: Path, metric: str | None) -> Dossier:
+    """What a sweep file, a folder of runs, or the names of runs stand for.
+
+    Raises:
+        UserError: none of these, or a metric that no run has.
+    """
+    return _sweep(what[0], root, metric) if _is_sweep(what) else _runs(what, root, metric)
+
+
+def formats_of(text: str) -> tuple[str, ...]:
+    """`svg,pdf` as formats; none for `none`.
+
+    Raises:
+        UserError: a format that figures cannot have.
+    """
+    from bellmark.reports.plots import FORMATS
+
+    found = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    if found == ("none",):
+        return ()
+    wrong = [name for name in found if name not in FORMATS]
+    if wrong:
+        raise unknown("figure format", wrong[0], [*FORMATS, "none"])
+    return found
 
 
 def _is_sweep(what: Sequence[str]) -> bool:
@@ -90,10 +131,10 @@ def _sweep(file: str, root: Path, metric: str | None) -> Dossier:
             f"--metric {metric}: sweep {sweep.name} declares {sweep.expect.metric}; change expect.metric there"
         )
     found = plan(sweep, resolve, root)
-    return collect_plan(found, [*found.results(), *_strays(found.home)], _spoken([file], root))
+    return collect_plan(found, [*found.results(), *_strays(found.home)], spoken([file], root))
 
 
-def _spoken(what: Sequence[str], root: Path) -> str:
+def spoken(what: Sequence[str], root: Path) -> str:
     """The arguments as they are typed again."""
     return shlex.join([*what, *(["--runs", str(root)] if root != Path("runs") else [])])
 
@@ -118,7 +159,7 @@ def _runs(what: Sequence[str], root: Path, metric: str | None) -> Dossier:
         runs.update({run.path.resolve(): run for run in found})
     only = Path(what[0])
     name = only.resolve().name if len(what) == 1 and only.is_dir() else "runs"
-    return collect_runs(list(runs.values()), name=name, source=_spoken(what, root), metric=metric)
+    return collect_runs(list(runs.values()), name=name, source=spoken(what, root), metric=metric)
 
 
 def _object(dossier: Dossier, verdicts: Sequence[Verdict]) -> dict[str, object]:

@@ -43,8 +43,13 @@ def build_report(plan: Plan, runs: Sequence[Run], out_dir: Path, *, source: str 
     return write_report(dossier, judged(dossier), out_dir)
 
 
-def write_report(dossier: Dossier, verdicts: Sequence[Verdict], out_dir: Path) -> ReportPaths:
+def write_report(
+    dossier: Dossier, verdicts: Sequence[Verdict], out_dir: Path, *, figures: Sequence[str] = plots.DEFAULT_FORMATS
+) -> ReportPaths:
     """Write index.html, log.md and figures/; notes between the marks of an earlier log.md are kept.
+
+    Args:
+        figures: file formats, of "svg", "pdf" and "png"; empty: none.
 
     Raises:
         UserError: the folder cannot be written.
@@ -55,7 +60,7 @@ def write_report(dossier: Dossier, verdicts: Sequence[Verdict], out_dir: Path) -
         notes = log.own_notes(text)
         write_atomic(text, log.render(dossier, verdicts, notes=notes).encode())
         write_atomic(html, page.render(dossier, verdicts, notes=notes).encode())
-        figures, note = plots.write_figures(dossier, verdicts, out_dir / "figures")
+        made, note = plots.write_figures(dossier, verdicts, out_dir / "figures", figures) if figures else ([], "")
     except OSError as error:
         raise UserError(f"report folder {str(out_dir)!r} cannot be written: {error.strerror or error}") from None
-    return ReportPaths(html, text, tuple(figures), note)
+    return ReportPaths(html, text, tuple(made), note)

@@ -20,10 +20,11 @@ LIVE_SCRIPT = "live.js"
 
 @dataclass(frozen=True)
 class Live:
-    """That a page is served: where the server's root is, and the state of the records it was made from."""
+    """That a page is served, and by which it asks for what has changed since."""
 
-    base: str
-    revision: int
+    base: str  # the server's root, as seen from the page
+    page: str  # the page's own name
+    revision: str  # how often it was made
 
 
 @dataclass(frozen=True)

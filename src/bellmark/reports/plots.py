@@ -1,4 +1,4 @@
-"""Figures for papers and pull requests: curves and effects as SVG and PNG, through matplotlib."""
+"""Figures for papers and pull requests through matplotlib: each arm beside the baseline, all arms together, effects."""
 
 from __future__ import annotations
 
@@ -20,18 +20,30 @@ if TYPE_CHECKING:
 
 ARM, BASE, INK, RULE = "#0067a8", "#77808a", "#1a1e23", "#d9dcd8"
 KINDS = {"supported": "#00725b", "refuted": "#b34700", "directional": "#0067a8", "anecdote": "#74559f"}
-FORMATS = ("svg", "png")
+FORMATS = ("svg", "pdf", "png")
+DEFAULT_FORMATS = ("svg", "png")
+# Okabe and Ito (2008), told apart by colour-blind readers; without black, the axes', and yellow, too pale on white
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+STROKES = ("-", "--", "-.", ":")  # told apart in print
+NO_DATE: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+MOST_TOGETHER = len(PALETTE)  # arms beside the baseline that one picture can hold
 SKIPPED = "figures skipped: matplotlib is not installed (pip install 'bellmark[plots]')"
 STYLE: Any = {  # Any: matplotlib types the keys one by one
     "font.family": "sans-serif", "font.size": 9, "axes.edgecolor": RULE, "axes.labelcolor": INK, "text.color": INK,
     "xtick.color": "#59626c", "ytick.color": "#59626c", "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.color": RULE, "grid.linewidth": 0.6, "svg.fonttype": "none", "svg.hashsalt": "bellmark",
+    "pdf.fonttype": 42,  # text stays text, which publishers ask for
     "legend.frameon": False, "axes.axisbelow": True, "figure.dpi": 150,
 }  # fmt: skip
 
 
-def write_figures(dossier: Dossier, verdicts: Sequence[Verdict], folder: Path) -> tuple[list[Path], str]:
-    """(files, why there are none): curves once a run was evaluated, effects once one was estimated."""
+def write_figures(
+    dossier: Dossier, verdicts: Sequence[Verdict], folder: Path, formats: Sequence[str] = DEFAULT_FORMATS
+) -> tuple[list[Path], str]:
+    """(files, why there are none): curves once a run was evaluated, effects once one was estimated.
+
+    `together` has all arms in one picture, where there are several and not too many to be told apart.
+    """
     try:
         import matplotlib
     except ImportError:
@@ -41,22 +53,56 @@ def write_figures(dossier: Dossier, verdicts: Sequence[Verdict], folder: Path) -
     files: list[Path] = []
     with matplotlib.rc_context(STYLE):
         if any(len(run.trace.step) for run in dossier.runs):
-            files += _save(_curves(dossier), folder / "curves")
+            files += _save(_curves(dossier), folder / "curves", formats)
+            if 2 <= len(dossier.arms) <= MOST_TOGETHER + 1:
+                files += _save(_together(dossier), folder / "together", formats)
         judged = [v for v in verdicts if v.estimate is not None]
         if judged:
-            files += _save(_effects(dossier, judged), folder / "effects")
+            files += _save(_effects(dossier, judged), folder / "effects", formats)
     return files, ""
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
+def _save(figure: Figure, stem: Path, formats: Sequence[str]) -> list[Path]:
     import matplotlib.pyplot as plt
 
-    files = [stem.with_suffix(f".{kind}") for kind in FORMATS]
+    files = [stem.with_suffix(f".{kind}") for kind in formats]
     for file in files:
         # without a date the same records give the same bytes
-        figure.savefig(file, bbox_inches="tight", metadata={"Date": None} if file.suffix == ".svg" else None)
+        figure.savefig(file, bbox_inches="tight", metadata=NO_DATE.get(file.suffix))
     plt.close(figure)
     return files
+
+
+def _together(dossier: Dossier) -> Figure:
+    """A panel per task with the mean and band of every arm; the baseline grey, below the others."""
+    import matplotlib.pyplot as plt
+
+    tasks, unit = dossier.tasks, Unit(dossier.metric)
+    columns = min(len(tasks), 3)
+    rows = -(-len(tasks) // columns)
+    size = (3.4 * columns + 0.6, 2.5 * rows + 0.5)
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axes in grid.flat[len(tasks) :]:
+        axes.set_visible(False)
+    for axes, task in zip(grid.flat, tasks, strict=False):
+        for i, arm in enumerate(sorted(dossier.arms, key=lambda arm: not arm.is_baseline)):
+            number = i - (dossier.baseline is not None)
+            colour = BASE if arm.is_baseline else PALETTE[number % len(PALETTE)]
+            stroke = "-" if arm.is_baseline else STROKES[number % len(STROKES)]
+            _mean_and_band(axes, arm, task, colour, unit, stroke)
+        if len(tasks) > 1:
+            axes.set_title(_plain(task), loc="left", fontsize=9)
+        _dress(axes, unit)
+        axes.set_xlabel("real environment steps")
+    grid[0, 0].set_ylabel(_plain(dossier.metric))
+    handles = {label: h for axes in grid.flat for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if handles:
+        figure.legend(
+            list(handles.values()), list(handles), fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, 0.0),
+            ncols=min(len(handles), 2 * columns),
+        )  # fmt: skip
+    figure.tight_layout()
+    return figure
 
 
 def _curves(dossier: Dossier) -> Figure:
@@ -85,14 +131,18 @@ def _curves(dossier: Dossier) -> Figure:
             )
             if axes.lines:
                 axes.legend(fontsize=7.5, loc="lower right" if unit.is_share else "best")
-            axes.xaxis.set_major_formatter(lambda x, _: short(x))
-            if unit.is_share:
-                axes.set_ylim(0, 1.02)
-                axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f}%")
+            _dress(axes, unit)
         grid[i, 0].set_ylabel(_plain(dossier.metric))
     for axes in grid[-1]:
         axes.set_xlabel("real environment steps")
     return figure
+
+
+def _dress(axes: Axes, unit: Unit) -> None:
+    axes.xaxis.set_major_formatter(lambda x, _: short(x))
+    if unit.is_share:
+        axes.set_ylim(0, 1.02)
+        axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f}%")
 
 
 def _side(axes: Axes, arm: ArmRecord, task: str, colour: str, unit: Unit) -> None:
@@ -102,10 +152,15 @@ def _side(axes: Axes, arm: ArmRecord, task: str, colour: str, unit: Unit) -> Non
         style = "-" if run.finished else "--" if run.failed else ":"
         label = f"{_plain(arm.name)} (none finished)" if curve is None and i == 0 else None
         axes.plot(run.trace.step, run.trace.value, style, color=colour, linewidth=0.7, alpha=0.55, label=label)
+    _mean_and_band(axes, arm, task, colour, unit, "-")
+
+
+def _mean_and_band(axes: Axes, arm: ArmRecord, task: str, colour: str, unit: Unit, stroke: str) -> None:
+    curve = mean_curve(arm.on(task))
     if curve is None:
         return
     label = f"{_plain(arm.name)} (n = {curve.n})"
-    axes.plot(curve.step, curve.mean, color=colour, linewidth=1.8, label=label)
+    axes.plot(curve.step, curve.mean, stroke, color=colour, linewidth=1.8, label=label)
     low, high = (np.clip(b, 0, 1) if unit.is_share else b for b in (curve.low, curve.high))
     axes.fill_between(curve.step, low, high, color=colour, alpha=0.12, linewidth=0)
 

@@ -169,7 +169,7 @@ bellmark.Charts = (() => {
 
   // What judges a run comes first, then what it trains on.
   function order(a, b) {
-    const first = ["eval", "train", "value", "loss"], rank = (n) => (first.indexOf(n.split("/")[0]) + 1) || 9;
+    const first = ["eval", "train", "value", "loss"], rank = (n) => (n === "eval/episodes" ? 8 : (first.indexOf(n.split("/")[0]) + 1) || 9);
     return rank(a) - rank(b) || (a < b ? -1 : 1);
   }
 })();

@@ -59,7 +59,7 @@
     busy = false;
   }
 
-  const events = new EventSource(`${base}events?since=${document.body.dataset.revision}`);
+  const events = new EventSource(`${base}events?page=${encodeURIComponent(document.body.dataset.page)}&since=${document.body.dataset.revision}`);
   events.onopen = () => say("on", "live");
   events.onerror = () => say("off", "not connected");
   events.onmessage = () => { say("on", "live"); refresh(); };

@@ -30,7 +30,7 @@
 
   function head(kind, name, ...more) {
     return element("header", { class: "top" },
-      element("p", { class: "eyebrow" }, element("a", { href: "#", class: "back" }, "\u2190 Back"), element("span", {}, ` ${kind}`)),
+      element("p", { class: "eyebrow" }, element("a", { href: "#", class: "back" }, "\u2190 Back"), element("span", {}, ` \u00b7 ${kind}`)),
       element("h1", { tabindex: "-1" }, name), ...more);
   }
 
@@ -49,10 +49,11 @@
 
   function films(doc) {
     if (!doc.videos.length) return null;
+    const source = (v) => v.source.replace("{base}", base);
     return section("view-videos", "Videos", element("div", { class: "films" }, doc.videos.map((v) => element("figure", {},
       !v.source ? element("p", { class: "quiet" }, "Too large for this file: ", element("code", {}, v.path))
-        : v.kind.startsWith("image/") ? element("img", { src: v.source, alt: `Film ${v.name} of ${doc.name}`, loading: "lazy" })
-          : element("video", { src: v.source, controls: true, loop: true, muted: true, playsinline: true, preload: "metadata", "aria-label": `Film ${v.name} of ${doc.name}` }),
+        : v.kind.startsWith("image/") ? element("img", { src: source(v), alt: `Film ${v.name} of ${doc.name}`, loading: "lazy" })
+          : element("video", { src: source(v), controls: true, loop: true, muted: true, playsinline: true, preload: "metadata", "aria-label": `Film ${v.name} of ${doc.name}` }),
       element("figcaption", {}, v.name)))));
   }
 
@@ -110,7 +111,8 @@
 
   function differences(head, left, right) {
     const there = new Map(right), here = new Map(left);
-    const keys = [...new Set([...here.keys(), ...there.keys()])].filter((key) => here.get(key) !== there.get(key));
+    const every = [...new Set([...here.keys(), ...there.keys()])], roots = every.map((key) => key.split(".")[0]);
+    const keys = every.filter((key) => here.get(key) !== there.get(key)).sort((a, b) => roots.indexOf(a.split(".")[0]) - roots.indexOf(b.split(".")[0]));
     return keys.length ? table(head, keys.map((key) => [element("code", {}, key), here.get(key) ?? "\u2013", there.get(key) ?? "\u2013"]), { class: "settings" }) : null;
   }
 
@@ -124,7 +126,8 @@
     const names = [...new Set([...a.curves.metrics, ...b.curves.metrics].map(([n]) => n))].filter((n) => n.startsWith("eval/")).sort();
     const rows = names.map((n) => {
       const [x, y] = [last(a, n), last(b, n)];
-      const difference = x === null || y === null ? "\u2013" : isShare(n) ? `${write(100 * (x - y))} pp` : write(x - y);
+      const sign = x > y ? "+" : "";
+      const difference = x === null || y === null ? "\u2013" : sign + (isShare(n) ? write(x - y, true).replace("%", " pp") : write(x - y));
       return [n, write(x, isShare(n)), write(y, isShare(n)), difference];
     });
     const pair = element("ul", { class: "pair" }, [[a, "arm"], [b, "base"]].map(([doc, role]) => element("li", {}, element("i", { class: `swatch ${role}` }), link(doc.name), " ", stateOf(doc))));
