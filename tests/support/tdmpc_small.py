@@ -10,7 +10,9 @@ from torch import Tensor
 from bellmark.agents.api import Batch, Spec
 from bellmark.agents.tdmpc.agent import TdmpcAgent
 from bellmark.agents.tdmpc.config import Tdmpc
+from bellmark.agents.tdmpc.losses import SLICES, roll_out
 from bellmark.agents.tdmpc.model import Sizes
+from bellmark.agents.tdmpc.policies import Practice
 from bellmark.config import build
 
 TINY = Sizes(encoder_width=16, encoder_layers=2, width=16, latent=16, values=3)  # stands in for size 1
@@ -101,3 +103,22 @@ def acted(made: TdmpcAgent, deterministic: bool) -> list[float]:
         found += decision.action.flatten().tolist()
         found += [x for v in decision.extras.values() for x in v.nan_to_num().flatten().tolist()]
     return found
+
+
+def shaken(made: TdmpcAgent) -> TdmpcAgent:
+    """The agent with random weights where they start at zero."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for p in made.nets.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=generator))
+    return made
+
+
+def practice(made: TdmpcAgent) -> Practice:
+    """What the losses of its policies are made from, on a made-up batch."""
+    rollout = roll_out(made.nets.world, batch(made), later_gradient=False)
+    data = SLICES["single"](rollout, batch(made))
+    data = data._replace(z_TBL=data.z_TBL.detach())
+    return Practice(
+        made.nets, data, made.config.policy, made.gamma, 0.1, made.scales, made.step_weights, made.generator
+    )

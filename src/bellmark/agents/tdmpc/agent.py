@@ -113,11 +113,11 @@ class TdmpcAgent:
         c, nets = self.config, self.nets
         with torch.no_grad():
             target = c.target.of(nets, data, self.gamma, self.generator)
-        at_PBL = target.seen.at_PBL
+        at_PBL = c.target.at(data)
         action_PBA = data.action_TBA[: len(at_PBL)] if nets.world.config.critic.sees_action else at_PBL
         bins, weight_P = nets.world.critic.bins, self.step_weights(len(at_PBL))
         logits_MPBK = nets.world.critic.logits(at_PBL, action_PBA, dropout=self.generator)
-        seen = LEARN_FROM[c.auxiliary.learn_from](data, target)
+        seen = LEARN_FROM[c.auxiliary.learn_from](data, at_PBL, target)
         terms = {
             "value": value_loss(bins, logits_MPBK, target.value_NPB, weight_P),
             "auxiliary": auxiliary_loss(

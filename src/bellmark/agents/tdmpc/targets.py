@@ -15,6 +15,8 @@ from bellmark.agents.tdmpc.heads import TargetHeads, asked, combine
 from bellmark.config import Choice, Config, knob, part
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import Tensor
 
@@ -45,11 +47,13 @@ class Transition(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What values regress to, and where."""
+    """What values regress to, and how it came about."""
 
-    seen: Transition
     value_NPB: Tensor  # (N, P, B), or (M, N, P, B) where every member has its own
     spread: Tensor  # () deviation over members of the value that follows, mean over states
+    reward_NPB: Tensor
+    keep_HNPB: Tensor
+    next_HNPBL: Tensor
 
 
 class Replayed(Choice):
@@ -71,15 +75,19 @@ class Replayed(Choice):
             )
         return self
 
+    def at(self, data: Slice) -> Tensor:
+        """The latents (T, B, L) whose values are learned: along the rollout."""
+        return data.z_TBL[:-1]
+
     def of(self, nets: Networks, data: Slice, gamma: float, generator: torch.Generator) -> Target:
-        """Values of the actions taken, learned along the rollout; call without gradient."""
+        """Values of the actions taken; call without gradient."""
         next_TBL = data.encoded_TBL[1:]
         action_TBA = acting(nets, self.policy).act(next_TBL, ops.gaussian.noise(data.action_TBA.shape, generator))
         chosen = asked(nets.world.config.values, self.members, generator, next_TBL)
         value_MTB = data.keep_TB * nets.slow_critic(next_TBL, action_TBA, chosen=chosen)
         target_TB = data.reward_TB + gamma * ops.heads.REDUCTIONS[self.values](value_MTB, 0)
-        seen = replayed(data, data.z_TBL, data.encoded_TBL)
-        return Target(seen, target_TB.unsqueeze(-3), ops.heads.spread(value_MTB, 0).mean())
+        followed = (data.reward_TB[None], data.keep_TB[None, None], next_TBL[None, None])
+        return Target(target_TB.unsqueeze(-3), ops.heads.spread(value_MTB, 0).mean(), *followed)
 
 
 class Imagined(Choice):
@@ -99,12 +107,14 @@ class Imagined(Choice):
     policy: Literal["online", "slow"] = knob("online", "whose actions are imagined", source="BMPC")
     slow_rate: float = knob(0.01, "how fast the slow values follow, per update", source=OFFICIAL, gt=0, le=1)
 
+    def at(self, data: Slice) -> Tensor:
+        """The latents (P, B, L) whose values are learned."""
+        return self._latents(data, self.predict_at)
+
     def of(self, nets: Networks, data: Slice, gamma: float, generator: torch.Generator) -> Target:
         """Values of states, on the policy's own imagined actions; call without gradient."""
         world, policy, heads = nets.world, acting(nets, self.policy), self.heads
-        places = slice(None) if self.positions == "all" else slice(-1)
-        latents = {"rollout": data.z_TBL, "encoded": data.encoded_TBL}
-        z = latents[self.start_at][places].detach().expand(self.rollouts, -1, -1, -1)  # (N, P, B, L), later (H, ...)
+        z = self._latents(data, self.start_at).expand(self.rollouts, -1, -1, -1)  # (N, P, B, L), later (H, ...)
         chosen = asked(world.config.dynamics.heads, heads.dynamics_members, generator, z)
         reward, keep = z.new_zeros(()), z.new_ones(())
         for step in range(self.horizon):
@@ -116,8 +126,11 @@ class Imagined(Choice):
         members = asked(world.config.values, heads.members, generator, z)
         value_MHNPB = keep * nets.slow_critic(z, chosen=members)
         target_NPB = combine(heads, reward, gamma**self.horizon * value_MHNPB)
-        seen = Transition(latents[self.predict_at][places], reward.mean((0, 1)), keep, z)
-        return Target(seen, target_NPB, ops.heads.spread(value_MHNPB, 0).mean())
+        return Target(target_NPB, ops.heads.spread(value_MHNPB, 0).mean(), reward.mean((0, 1)), keep, z)
+
+    def _latents(self, data: Slice, which: str) -> Tensor:
+        latents = {"rollout": data.z_TBL, "encoded": data.encoded_TBL}[which]
+        return latents if self.positions == "all" else latents[:-1]
 
 
 def acting(nets: Networks, which: str) -> Policy:
@@ -171,8 +184,8 @@ class Separate(AuxiliaryKnobs, Choice):
     kind: Literal["separate"] = "separate"
 
 
-LEARN_FROM = {  # where auxiliary values are learned
-    "replay": lambda data, target: replayed(data, data.encoded_TBL, data.encoded_TBL),
-    "rollout": lambda data, target: replayed(data, data.z_TBL, data.z_TBL),
-    "imagined": lambda data, target: target.seen,
+LEARN_FROM: dict[str, Callable[[Slice, Tensor, Target], Transition]] = {  # where auxiliary values are learned
+    "replay": lambda data, at, target: replayed(data, data.encoded_TBL, data.encoded_TBL),
+    "rollout": lambda data, at, target: replayed(data, data.z_TBL, data.z_TBL),
+    "imagined": lambda data, at, target: Transition(at, target.reward_NPB, target.keep_HNPB, target.next_HNPBL),
 }
