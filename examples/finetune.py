@@ -1,4 +1,4 @@
-"""A policy finetuned in a dozen lines, with an advantage source of one's own beside the shipped one.
+"""A policy finetuned in a dozen lines, with an advantage source of one's own beside the shipped ones.
 
     python examples/finetune.py [STEPS]
 
@@ -13,14 +13,15 @@ from typing import ClassVar, Literal
 
 import torch
 
-from bellmark.agents.finetune.advantages import Branch, Context, Estimate, Gae
+from bellmark.agents.finetune.advantages import Context, Estimate, Gae
 from bellmark.agents.finetune.agent import FinetuneAgent
+from bellmark.agents.finetune.branches import Branch
 from bellmark.agents.finetune.config import Finetune
 from bellmark.agents.finetune.rollout import Rollout
 from bellmark.cli.families import load_recipe
 from bellmark.config import Choice, build, option
 from bellmark.train.evaluate import evaluate
-from bellmark.train.run import load_start
+from bellmark.train.families import load_start
 
 SETTINGS = ("collect.envs=50", "update.epochs=10")
 REROLLOUTS = ("advantage.n_q=4", "advantage.n_v=4", "advantage.share=0.25")

@@ -53,12 +53,24 @@ def test_awr_weights_golden_and_cap():
     torch.testing.assert_close(weight, torch.tensor([math.exp(2.0), 20.0, 1.0]))
 
 
-def test_weighted_likelihood_does_not_depend_on_the_scale_of_weights():
-    log_prob = torch.tensor([-1.0, -3.0])
-    # Weights 3:1 scaled to mean one are 1.5 and 0.5: -( -1.5 - 1.5 ) / 2 = 1.5.
-    for scale in (1.0, 100.0):
-        value = policy_losses.weighted_likelihood(log_prob, scale * torch.tensor([3.0, 1.0]))
-        assert value.item() == pytest.approx(1.5)
+def test_weighted_likelihood_golden():
+    # Weights 1.5 and 0.5: -(1.5 x -1 + 0.5 x -3) / 2 = 1.5.
+    value = policy_losses.weighted_likelihood(torch.tensor([-1.0, -3.0]), torch.tensor([1.5, 0.5]))
+    assert value.item() == pytest.approx(1.5)
+
+
+def test_recap_golden_and_floor():
+    # beta 1, cap 20. Better rows A = ln 3, 0.5 ln 4: w = 3, 2; log pi = -1, -2: (3 x -1 + 2 x -2) / 5 = -1.4.
+    # Worse rows A = -ln 2, -ln 5: w' = 2, 5; log pi = -1 and -50 held at -20: (2 x -1 + 5 x -20) / 2 = -51.
+    # alpha 0.1: 0.1 x -51 - (-1.4) = -3.7.
+    advantage = torch.tensor([math.log(3), 0.5 * math.log(4), -math.log(2), -math.log(5)])
+    log_prob = torch.tensor([-1.0, -2.0, -1.0, -50.0], requires_grad=True)
+    loss = policy_losses.recap(log_prob, advantage, 1.0, 20.0, 0.1, -20.0)
+    assert loss.item() == pytest.approx(-3.7, rel=1e-5)
+    loss.backward()
+    assert log_prob.grad is not None
+    # Towards the first two, away from the third, the one at the floor is left alone.
+    assert log_prob.grad.sign().tolist() == [-1, -1, 1, 0]
 
 
 def test_normalise():

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bellmark.ops import returns
 from bellmark.ops.returns import gae, horizon_within
 
 
@@ -96,3 +97,47 @@ def test_horizon_within(gamma, tolerance, steps):
 def test_horizon_within_refuses_no_discount():
     with pytest.raises(ValueError, match="must lie in"):
         horizon_within(1.0, 0.01)
+
+
+def test_discounted_golden():
+    # gamma 1/2, rewards 1 2 4 8, an end after the second, 16 after the data:
+    # G_3 = 8 + 8 = 16; G_2 = 4 + 8 = 12; G_1 = 2 (end); G_0 = 1 + 1 = 2.
+    reward, done = torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([False, True, False, False])
+    found = returns.discounted(reward, done, torch.tensor(16.0), 0.5)
+    assert found.tolist() == [2.0, 2.0, 12.0, 16.0]
+
+
+def test_n_step_golden():
+    # The same with n = 3: row 0 stops at the end in row 1 (1 + 1), row 2 at the end of the data (4 + 4).
+    reward, done = torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([False, True, False, False])
+    total, last = returns.n_step(reward, done, 3, 0.5)
+    assert total.tolist() == [2.0, 2.0, 8.0, 8.0]
+    assert last.tolist() == [1, 1, 3, 3]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_n_step_equals_the_definition(n):
+    g = torch.Generator().manual_seed(n)
+    reward, done = torch.randn(9, 4, generator=g), torch.rand(9, 4, generator=g) < 0.25
+    total, last = returns.n_step(reward, done, n, 0.9)
+    for t in range(9):
+        for i in range(4):
+            expected, k = 0.0, t
+            while True:
+                expected += 0.9 ** (k - t) * float(reward[k, i])
+                if done[k, i] or k - t + 1 == n or k == 8:
+                    break
+                k += 1
+            assert float(total[t, i]) == pytest.approx(expected, abs=1e-5)
+            assert int(last[t, i]) == k
+
+
+def test_expectile_loss_golden_and_its_minimum():
+    # tau 0.9: errors 1 and -2 weigh 0.9 and 0.1: (0.9 + 0.4) / 2 = 0.65; tau 1/2 is half the mean square, 1.25.
+    error = torch.tensor([1.0, -2.0])
+    assert returns.expectile_loss(error, 0.9).item() == pytest.approx(0.65)
+    assert returns.expectile_loss(error, 0.5).item() == pytest.approx(1.25)
+    # Of 0 and 1 equally often, the 0.9-expectile v solves 0.9 (1 - v) = 0.1 v: v = 0.9.
+    grid = torch.linspace(0, 1, 1001)
+    losses = torch.stack([returns.expectile_loss(torch.tensor([0.0, 1.0]) - v, 0.9) for v in grid])
+    assert grid[losses.argmin()].item() == pytest.approx(0.9, abs=1e-3)

@@ -7,29 +7,46 @@ from typing import Any
 from bellmark.agents.finetune.agent import FinetuneAgent
 from bellmark.agents.finetune.config import Finetune
 from bellmark.agents.finetune.networks import Critic, GaussianPolicy
-from bellmark.config import build
+from bellmark.config import build, knobs
 
 SMALL = (
     "policy.hidden=16",
     "critic.hidden=16",
     "policy.layers=2",
     "critic.layers=2",
-    "collect.envs=4",
-    "collect.steps=6",
-    "steps=48",
     "evaluation.episodes=4",
     "update.epochs=2",
     "update.minibatches=2",
+    "critic.epochs=2",
+    "critic.data.episodes=3",
+    "critic.initial.worlds=3",
+    "critic.initial.rollouts=1",
+    "critic.initial.epochs=2",
+    "critic.initial.rounds=2",
+    "advantage.n_q=2",
+    "advantage.n_v=2",
+    "data.worlds=4",
+    "data.steps=6",
 )
+ROOM = ("collect.envs=4", "collect.steps=6", "steps=48")
 
 
 def config(*overrides: str) -> Finetune:
     """A small configuration; the last setting of a key wins, and keys of an option that is not chosen are left out."""
-    chosen = [*SMALL, *overrides]
-    if "critic=none" in chosen:
-        chosen = [o for o in chosen if not o.startswith("critic.")]
-    options = [o for o in chosen if o.split("=")[0] in ("task", "start", "critic", "advantage", "update")]
-    return build(Finetune, {}, [*options, *(o for o in chosen if o not in options)])
+    names = [k.path for k in knobs(Finetune) if k.options]
+    options = [o for o in overrides if o.partition("=")[0] in names]
+    tree = build(Finetune, {}, [*ROOM, *options]).tree()
+    small = [o for o in SMALL if _has(tree, o.partition("=")[0])]
+    return build(Finetune, {}, [*ROOM, *options, *small, *(o for o in overrides if o not in options)])
+
+
+def _has(tree: dict[str, Any], path: str) -> bool:
+    """Whether a dotted path names something in a resolved tree."""
+    for key in path.split("."):
+        if not isinstance(tree, dict) or key not in tree:
+            return False
+        tree = tree[key]
+    return True
 
 
 def stored(policy: GaussianPolicy, critic: Critic | None = None) -> dict[str, Any]:

@@ -28,8 +28,25 @@ def awr_weights(advantage: Float[Tensor, " B"], beta: float, cap: float) -> Floa
 
 
 def weighted_likelihood(log_prob: Float[Tensor, " B"], weight: Float[Tensor, " B"]) -> Float[Tensor, ""]:
-    """Weighted negative log-likelihood with the weights scaled to mean one, to be minimised."""
-    return -(weight / weight.mean() * log_prob).mean()
+    """Weighted negative log-likelihood, to be minimised; with advantages for weights, the policy gradient."""
+    return -(weight * log_prob).mean()
+
+
+def recap(
+    log_prob: Float[Tensor, " B"], advantage: Float[Tensor, " B"], beta: float, cap: float, alpha: float, floor: float
+) -> Float[Tensor, ""]:
+    """Imitate rows of positive advantage, move away from the others, to be minimised.
+
+    -sum_+ w log pi / sum_+ w + alpha mean_-(w' max(log pi, floor)) with w = min(exp(A / beta), cap) and
+    w' = min(exp(|A| / beta), cap). Without the floor the second term has no minimum. Source: user's `_recap` script.
+    """
+    better = advantage > 0
+    weight = awr_weights(advantage.abs(), beta, cap)
+    towards = torch.where(better, weight, 0.0)
+    away = torch.where(better, 0.0, weight)
+    likely = (towards * log_prob).sum() / towards.sum().clamp(min=1e-8)
+    unlikely = (away * log_prob.clamp(min=floor)).sum() / (~better).sum().clamp(min=1)
+    return alpha * unlikely - likely
 
 
 def effective_sample_share(weight: Float[Tensor, " B"]) -> Float[Tensor, ""]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -33,6 +33,45 @@ def gae(
         advantage_tp1 = delta_t[t] + carry_t[t] * advantage_tp1
         advantage_t[t] = advantage_tp1
     return advantage_t
+
+
+def discounted(
+    reward_t: Float[Tensor, "T *N"], done_t: Bool[Tensor, "T *N"], final: Float[Tensor, "*N"], gamma: float
+) -> Float[Tensor, "T *N"]:
+    """Monte-Carlo returns G_t = r_t + gamma (1 - done_t) G_{t+1}, with `final` what follows the last row."""
+    return_t = torch.empty_like(reward_t)
+    return_tp1 = final
+    for t in reversed(range(len(reward_t))):
+        return_tp1 = reward_t[t] + gamma * torch.where(done_t[t], 0.0, return_tp1)
+        return_t[t] = return_tp1
+    return return_t
+
+
+def n_step(
+    reward_t: Float[Tensor, "T *N"], done_t: Bool[Tensor, "T *N"], n: int, gamma: float
+) -> tuple[Float[Tensor, "T *N"], Int[Tensor, "T *N"]]:
+    """Sums of the next n rewards and the row each sum ends in, stopping at ends of episodes and of the data.
+
+    G_t = sum_{k < m} gamma^k r_{t+k} with m = min(n, steps to the end); the target is G_t + gamma^m V(s_{t+m}), and
+    s_{t+m} is the next observation of row t + m - 1, the second result.
+    """
+    rows = torch.arange(len(reward_t)).view(-1, *[1] * (reward_t.dim() - 1)).expand(reward_t.shape)
+    total, last = reward_t.clone(), rows.clone()
+    going = ~done_t
+    for k in range(1, n):
+        inside = rows + k < len(reward_t)
+        going = going & inside
+        ahead = (rows + k).clamp(max=len(reward_t) - 1)
+        total = total + torch.where(going, gamma**k * reward_t.gather(0, ahead), 0.0)
+        last = torch.where(going, ahead, last)
+        going = going & ~done_t.gather(0, ahead)
+    return total, last
+
+
+def expectile_loss(error: Float[Tensor, " B"], expectile: float) -> Float[Tensor, ""]:
+    """Asymmetric squared loss |tau - 1(u < 0)| u^2, averaged (IQL eq. 5); at 1/2, half the squared error."""
+    weight = torch.where(error < 0, 1 - expectile, expectile)
+    return (weight * error.square()).mean()
 
 
 def horizon_within(gamma: float, tolerance: float) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import itertools
+import math
 from typing import Any, get_args
 
 import pytest
@@ -15,53 +15,89 @@ from bellmark.agents.finetune.networks import Critic
 from bellmark.config import branches, kind_of, knobs
 from bellmark.errors import UserError
 
-ADVANTAGES = {"gae": (), "branch": ("advantage.n_q=2", "advantage.n_v=2")}
 QUICK = ("task=probe", "task.name=policy-from-obs")
+BRANCHING = ("branch", "timestep_mean")
 
 
 def choices() -> dict[str, list[str]]:
-    """Every option of the configuration and what it may be, from the types."""
-    return {k.path: list(k.options) for k in knobs(Finetune) if k.options}
+    """Every option of the configuration and what it may be, from the types; an option of an option keeps all its."""
+    found: dict[str, list[str]] = {}
+    for k in knobs(Finetune):
+        if k.options:
+            found.setdefault(k.path, []).extend(o for o in k.options if o not in found.get(k.path, []))
+    return found
+
+
+# Each option beside the setting in which it is tried.
+SETTING: dict[str, list[tuple[str, ...]]] = {
+    "start": [()],
+    "control": [()],
+    "update": [(), ("advantage=branch",)],
+    "advantage.continuation": [("advantage=branch",), ("advantage=timestep_mean",)],
+    "advantage.noise": [("advantage=branch",), ("advantage=timestep_mean",)],
+    "critic.initial": [("start=stored",)],
+    "critic.data": [("critic=iql", "advantage=q_minus_v")],
+}
 
 
 def test_every_option_is_in_the_matrix():
-    assert set(choices()) == {
-        "task", "start", "critic", "advantage", "advantage.continuation", "advantage.noise", "update",
-    }  # fmt: skip
+    assert set(choices()) == {"task", "data", "critic", "advantage", *SETTING}
 
 
-OPTIONS = ("start", "critic", "advantage", "advantage.continuation", "advantage.noise", "update")
+def refusal(data: str, critic: str, advantage: str, update: str) -> str:
+    """What a combination is refused with; empty where it makes sense."""
+    if critic == "none" and advantage in ("gae", "monte_carlo"):
+        return "needs a value network"
+    if advantage == "q_minus_v" and critic not in ("iql", "returns"):
+        return "needs a critic with action values"
+    if data == "offline" and update in ("ppo", "pg"):
+        return "is for data of the policy itself"
+    if advantage == "timestep_mean" and data in ("replay", "offline"):
+        return "at the same time of one rollout"
+    if data == "replay" and advantage in BRANCHING:
+        return "re-roll every kept rollout again"
+    return ""
+
+
+def two_iterations(*overrides: str) -> list[dict[str, float]]:
+    """Run twice; everything is a number, and the policy has moved."""
+    learner = agent(*QUICK, *overrides)
+    before = copy.deepcopy(learner.policy.state_dict())
+    metrics = [learner.iterate(), learner.iterate()]
+    assert all(isinstance(v, float) and math.isfinite(v) for row in metrics for v in row.values())
+    assert any(not torch.equal(before[k], v) for k, v in learner.policy.state_dict().items())
+    return metrics
+
+
+@pytest.mark.parametrize("update", ["ppo", "awr"])
+@pytest.mark.parametrize("advantage", choices()["advantage"])
+@pytest.mark.parametrize("critic", choices()["critic"])
+@pytest.mark.parametrize("data", choices()["data"])
+def test_every_combination_runs_or_is_refused_with_the_reason(data, critic, advantage, update):
+    overrides = [f"data={data}", f"critic={critic}", f"advantage={advantage}", f"update={update}"]
+    if reason := refusal(data, critic, advantage, update):
+        with pytest.raises(UserError, match=reason):
+            config(*QUICK, *overrides)
+        return
+    first, second = two_iterations(*overrides)
+    assert second["steps/real"] == {"iterate": 48, "once": 24, "replay": 48, "offline": 0}[data]
+    assert second["steps/gathered"] == (48 if data == "offline" else 0)  # two checkpoints, 4 worlds, 6 steps
+    assert (first["steps/branch"] > 0) == (advantage in BRANCHING)
+    if data in ("once", "offline"):
+        assert second["steps/branch"] == first["steps/branch"]  # the estimate is kept with its data
 
 
 @pytest.mark.parametrize(
-    ("start", "critic", "advantage", "continuation", "noise", "update"),
+    ("setting", "choice"),
     [
-        combination
-        for combination in itertools.product(
-            *(
-                choices()[k]
-                for k in ("start", "critic", "advantage", "advantage.continuation", "advantage.noise", "update")
-            )
-        )
-        if not (combination[2] == "gae" and (combination[3:5] != ("current", "common")))
+        (setting, f"{path}={name}")
+        for path, settings in SETTING.items()
+        for setting in settings
+        for name in choices()[path]
     ],
 )
-def test_option_matrix(start, critic, advantage, continuation, noise, update):
-    overrides = [*QUICK, f"start={start}", f"critic={critic}", f"advantage={advantage}", f"update={update}"]
-    if advantage == "branch":
-        overrides += [*ADVANTAGES["branch"], f"advantage.continuation={continuation}", f"advantage.noise={noise}"]
-    if (critic, advantage) == ("none", "gae"):
-        with pytest.raises(UserError, match="needs a value network"):
-            config(*overrides)
-        return
-    learner = agent(*overrides)
-    before = copy.deepcopy(learner.policy.state_dict())
-    for _ in range(2):
-        metrics = learner.iterate()
-    assert all(isinstance(v, float) for v in metrics.values())
-    assert metrics["steps/real"] == 48
-    assert (metrics["steps/branch"] > 0) == (advantage == "branch")
-    assert any(not torch.equal(before[k], v) for k, v in learner.policy.state_dict().items())
+def test_every_other_option_runs(setting, choice):
+    two_iterations(*setting, choice)
 
 
 def gradients(learner: Any, term: str) -> dict[str, bool]:
@@ -72,7 +108,7 @@ def gradients(learner: Any, term: str) -> dict[str, bool]:
     signal = torch.randn(16, generator=torch.Generator().manual_seed(2)).abs()
     log_prob = learner.policy.log_prob(obs, action)
     losses["policy"] = learner.config.update.loss(log_prob, log_prob - log_prob.detach(), signal)
-    losses["value"] = learner.critic.loss(obs, signal)
+    losses["value"] = learner.critic.joint_loss(obs, signal)
     losses["entropy"] = -learner.policy.entropy()
     learner.optimizer.zero_grad()
     losses[term].backward()
@@ -82,7 +118,7 @@ def gradients(learner: Any, term: str) -> dict[str, bool]:
     return {**got, "log_std": spread is not None and bool(spread.any())}
 
 
-@pytest.mark.parametrize("update", ["ppo", "awr"])
+@pytest.mark.parametrize("update", choices()["update"])
 @pytest.mark.parametrize(
     ("term", "reaches"),
     [("policy", {"mean", "log_std"}), ("value", {"critic"}), ("entropy", {"log_std"})],
@@ -120,18 +156,34 @@ INERT = {
         f"task.{key}": "tested with the environment"
         for key in ("horizon", "task", "action_repeat", "observation", "action", "env", "arguments")
     },
-    "start.checkpoint": "a name, loaded by the caller",
-    "advantage.continuation.checkpoint": "a name, loaded by the caller",
+    **dict.fromkeys(
+        (
+            "start.checkpoint",
+            "advantage.continuation.checkpoint",
+            "critic.initial.expert",
+            "critic.data.checkpoints",
+            "data.checkpoints",
+        ),
+        "names, loaded by the caller",
+    ),
 }
 
 CHANGED: dict[str, Any] = {
     "task.name": "constant", "task.reward": "dense", "seed": 9, "start.log_std": -1.0, "start.max_log_std": -1.0,
-    "policy.hidden": 24, "policy.layers": 1, "critic.hidden": 24, "critic.layers": 1, "critic.initial": "stored",
-    "collect.envs": 5, "collect.steps": 7, "gamma": 0.5, "advantage.lambda_": 0.3, "advantage.bootstrap": "never",
-    "advantage.n_q": 3, "advantage.n_v": 3, "advantage.horizon": "fresh", "advantage.tolerance": 0.5,
-    "advantage.share": 0.5, "update.epochs": 3, "update.minibatches": 3, "update.clip": 0.01,
-    "update.target_kl": 1e-6, "update.normalise": "off", "update.value_coef": 0.1, "update.entropy_coef": 0.1,
-    "update.beta": 0.3, "update.max_weight": 1.1, "optimizer.lr": 1e-2, "optimizer.eps": 1e-1,
+    "policy.hidden": 24, "policy.layers": 1, "critic.hidden": 24, "critic.layers": 1,
+    "critic.warmup_iterations": 1, "critic.extra_epochs": 2, "critic.extra_batch_size": 7, "critic.extra_lr": 1e-2,
+    "critic.initial.worlds": 5, "critic.initial.rollouts": 2, "critic.initial.epochs": 3,
+    "critic.initial.batch_size": 7, "critic.initial.lr": 1e-2, "critic.initial.when": "retrain", "critic.initial.n": 3,
+    "critic.initial.rounds": 3, "critic.n": 3, "critic.epochs": 3, "critic.batch_size": 7, "critic.lr": 1e-2,
+    "critic.ema": 0.5, "critic.twins": 2, "critic.expectile": 0.9, "critic.weight_decay": 0.1, "critic.polyak": 0.5,
+    "critic.time_limit": "terminal", "critic.select": "td_loss", "critic.patience": 1, "critic.weights": "reset",
+    "critic.data.episodes": 4, "data.rollouts": 2, "data.worlds": 5, "data.steps": 7,
+    "collect.envs": 5, "collect.steps": 7, "gamma": 0.5, "reward_scale": 3.0, "advantage.lambda_": 0.3,
+    "advantage.bootstrap": "never", "advantage.n_q": 3, "advantage.n_v": 3, "advantage.horizon": "fresh",
+    "advantage.tolerance": 0.5, "advantage.share": 0.5, "update.epochs": 3, "update.minibatches": 3,
+    "update.clip": 0.01, "update.target_kl": 1e-6, "update.normalise": "off", "update.value_coef": 0.1,
+    "update.entropy_coef": 0.1, "update.beta": 0.3, "update.max_weight": 1.1, "update.weights": "raw",
+    "update.alpha": 0.3, "update.floor": 0.0, "optimizer.lr": 1e-2, "optimizer.eps": 1e-1,
     "optimizer.max_grad_norm": 0.01,
 }  # fmt: skip
 
@@ -143,9 +195,9 @@ def test_every_knob_is_accounted_for():
 
 
 def trace(*overrides: str) -> tuple[list[float], list[torch.Tensor]]:
-    """What two iterations do to metrics and parameters."""
+    """What three iterations do to metrics and parameters."""
     learner = agent(*overrides)
-    metrics = [learner.iterate(), learner.iterate()]
+    metrics = [learner.iterate() for _ in range(3)]
     numbers = [v for m in metrics for k, v in m.items() if not k.startswith("time/")]
     return numbers, [p.detach().clone() for p in (*learner.policy.parameters(), *learner.critic.parameters())]
 
@@ -155,27 +207,56 @@ def same(a: tuple[list[float], list[torch.Tensor]], b: tuple[list[float], list[t
     return a[0] == b[0] and len(a[1]) == len(b[1]) and all(torch.equal(x, y) for x, y in zip(a[1], b[1], strict=True))
 
 
+# Knobs that show only where episodes have several steps.
+EPISODIC = {"gamma", "critic.n", "critic.initial.n", "critic.time_limit", "critic.ema"}
+EPISODIC |= {f"advantage.{name}" for name in ("lambda_", "bootstrap", "horizon", "tolerance")}
+
+
+# What else must be set for a knob to show: held-out scores that get worse, passes that a knob is about.
+NEEDED = {
+    "critic.extra_batch_size": ["critic.extra_epochs=2"],
+    "critic.extra_lr": ["critic.extra_epochs=2"],
+    "critic.select": ["critic=iql", "critic.lr=0.3"],
+    "critic.patience": ["critic=iql", "critic.lr=0.3", "critic.select=td_loss"],
+}
+
+
 @pytest.mark.parametrize(
     "knob", [k for k in knobs(Finetune) if k.path in CHANGED], ids=lambda k: f"{k.choice or 'root'}:{k.path}"
 )
 def test_no_dead_knobs(knob):
-    base = list(QUICK)
+    base, changed = list(QUICK), f"{knob.path}={CHANGED[knob.path]}"
     if knob.path == "task.reward":
         base = []
-    elif knob.path in ("gamma", *(f"advantage.{k}" for k in ("lambda_", "bootstrap", "horizon", "tolerance"))):
+    elif knob.path in EPISODIC:
         base = ["task=probe", "task.name=time-limit"]  # episodes of several steps that end by a time limit
-    if knob.choice.startswith(("advantage", "update", "start")):
+    base += NEEDED.get(knob.path, [])
+    if knob.choice.startswith("critic.data"):
+        base.append("critic=iql")
+    if knob.choice:
         base.append(knob.choice)
-    if "advantage=branch" in base:
-        base += ADVANTAGES["branch"]
-    if knob.path == "critic.initial":
-        base.append("start=stored")
-    assert not same(trace(*base), trace(*base, f"{knob.path}={CHANGED[knob.path]}"))
+    if "data=offline" in base:
+        base.append("update=awr")
+    if "critic=iql" in base:
+        base += ["advantage=q_minus_v", "critic.epochs=6"]
+    elif "critic=returns" in base or "advantage=q_minus_v" in base:
+        base += ["critic=returns", "advantage=q_minus_v"]
+    assert not same(trace(*base), trace(*base, changed))
 
 
-@pytest.mark.parametrize("advantage", ["gae", "branch"])
-def test_same_seed_same_run_and_resuming_changes_nothing(advantage):
-    overrides = ["task.reward=dense", f"advantage={advantage}", *ADVANTAGES[advantage]]
+@pytest.mark.parametrize(
+    "method",
+    [
+        ("advantage=gae",),
+        ("advantage=branch",),
+        ("advantage=branch", "data=once", "update=awr"),
+        ("data=replay", "critic=td"),
+        ("data=once", "critic=iql", "advantage=q_minus_v", "update=awr"),
+    ],
+    ids=" ".join,
+)
+def test_same_seed_same_run_and_resuming_changes_nothing(method):
+    overrides = ["task.reward=dense", *method]
     whole, first = agent(*overrides), agent(*overrides)
     expected = [whole.iterate() for _ in range(4)]
     got = [first.iterate() for _ in range(2)]

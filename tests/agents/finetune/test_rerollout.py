@@ -7,7 +7,7 @@ import pytest
 import torch
 from finetune_small import agent
 
-from bellmark.agents.finetune.advantages import Common, Independent, Off
+from bellmark.agents.finetune.branches import Common, Independent, Off
 from bellmark.agents.finetune.config import PolicyNet
 from bellmark.agents.finetune.networks import new_policy
 from bellmark.agents.finetune.rerollout import Replicas, reroll, spread

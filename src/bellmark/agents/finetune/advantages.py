@@ -1,4 +1,7 @@
-"""Advantage sources: what decides which actions were better than expected. Adding one is one class and one test."""
+"""Advantage sources on learned values, and controls. Adding a source is one class and one test.
+
+Sources that simulate are in `branches.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bellmark import ops
-from bellmark.config import Choice, knob, option
+from bellmark.config import Choice, knob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,112 +72,75 @@ class Gae(Choice):
         )
         target = advantage + value
         unexplained = (target - value).var() / target.var().clamp(min=1e-8)
-        rows = rollout.done_TN.flatten().logical_not().logical_or(rollout.done_TN.flatten()).nonzero().squeeze(-1)
         metrics = {
             "value/mean": float(value.mean()),
             "value/target": float(target.mean()),
             "value/explained_variance": float(1 - unexplained),
         }
-        return Estimate(rows, advantage.flatten(), target.flatten(), 0, metrics)
+        return Estimate(every_row(rollout), advantage.flatten(), target.flatten(), 0, metrics)
 
 
-class Current(Choice):
-    """Replicas continue with the policy that is being trained."""
+class MonteCarlo(Choice):
+    """The return that was seen minus the critic's value; nothing follows an end of an episode or of the data."""
 
-    kind: Literal["current"] = "current"
-
-    def resolve(self, context: Context) -> GaussianPolicy:
-        """The policy as it is now."""
-        return context.policy
-
-
-class Frozen(Choice):
-    """Replicas continue with a stored policy, such as a converged one: the advantage is then that policy's own."""
-
-    kind: Literal["frozen"] = "frozen"
-    checkpoint: str = knob("pickcube_optimal", "shipped checkpoint, run folder or file of the continuation policy")
-
-    def resolve(self, context: Context) -> GaussianPolicy:
-        """The stored policy."""
-        return context.stored_policy(self.checkpoint)
-
-
-class Common(Choice):
-    """The k-th Q and the k-th V replica of a state share their action noise, which cancels much of their variance."""
-
-    kind: Literal["common"] = "common"
-
-    def draw(self, states: int, n_q: int, n_v: int, actions: int, generator: torch.Generator) -> Tensor:
-        """(states, n_q + n_v, actions): one stream per pair."""
-        shared = ops.gaussian.noise((states, max(n_q, n_v), actions), generator)
-        return shared[:, [*range(n_q), *range(n_v)]]
-
-
-class Independent(Choice):
-    """Every replica has noise of its own, as in the user's scripts."""
-
-    kind: Literal["independent"] = "independent"
-
-    def draw(self, states: int, n_q: int, n_v: int, actions: int, generator: torch.Generator) -> Tensor:
-        """(states, n_q + n_v, actions): one stream per replica."""
-        return ops.gaussian.noise((states, n_q + n_v, actions), generator)
-
-
-class Off(Choice):
-    """No noise: replicas follow the continuation's mean. Where the simulator is deterministic, one replica is exact."""
-
-    kind: Literal["off"] = "off"
-
-    def draw(self, states: int, n_q: int, n_v: int, actions: int, generator: torch.Generator) -> Tensor:
-        """(states, n_q + n_v, actions) zeros."""
-        return ops.gaussian.silence((states, n_q + n_v, actions))
-
-
-LIMIT = {
-    "remaining": lambda elapsed, horizon: horizon - elapsed,  # what the episode itself had left
-    "fresh": lambda elapsed, horizon: 0 * elapsed + horizon,  # a whole episode again: the user's scripts
-}
-
-
-class Branch(Choice):
-    """Monte-Carlo Q - V: re-roll the collected states in the simulator."""
-
-    kind: Literal["branch"] = "branch"
-    continuation: Current | Frozen = option(Frozen(), "which policy the replicas follow after the first action")
-    n_q: int = knob(16, "replicas per state that take the action that was taken", ge=1)
-    n_v: int = knob(16, "replicas per state that take an action of the continuation", ge=1)
-    noise: Common | Independent | Off = option(Common(), "action noise of the replicas")
-    horizon: Literal["remaining", "fresh"] = knob("remaining", "time limit of a replica; at it, nothing is added")
-    tolerance: float = knob(
-        0.01,
-        "replicas stop once gamma^k falls below this: with rewards summing to at most 1 the cut costs less",
-        gt=0,
-        lt=1,
-    )
-    share: float = knob(
-        1.0, "share of the collected states that is re-rolled and learned from, spread evenly", gt=0, le=1
-    )
-    worlds: int = knob(16_384, "replicas stepped at once; memory, not results, depends on it", ge=1)
-    snapshots: ClassVar[bool] = True
+    kind: Literal["monte_carlo"] = "monte_carlo"
+    snapshots: ClassVar[bool] = False
 
     def estimate(self, rollout: Rollout, context: Context) -> Estimate:
-        """Advantages mean(Q) - mean(V) of the re-rolled rows; the value target is mean(V)."""
-        from bellmark.agents.finetune.rerollout import Replicas, reroll, spread
+        """Advantages of all rows; value targets are the returns."""
+        value = context.critic(rollout.obs_TNO)
+        nothing = value.new_zeros(value.shape[1:])
+        target = ops.returns.discounted(rollout.reward_TN, rollout.done_TN, nothing, context.gamma)
+        metrics = {"value/mean": float(value.mean()), "value/target": float(target.mean())}
+        return Estimate(every_row(rollout), (target - value).flatten(), target.flatten(), 0, metrics)
 
-        rows = spread(rollout.reward_TN.numel(), self.share)
-        env = context.scratch_env(max(self.worlds, self.n_q + self.n_v))
-        left = LIMIT[self.horizon](rollout.elapsed_TN.flatten()[rows], env.horizon)
-        branches = reroll(
-            env,
-            type(rollout.snapshots[0]).concatenate(rollout.snapshots).take(rows.numpy()),
-            rollout.action_TNA.flatten(0, 1)[rows],
-            left.clamp(max=ops.returns.horizon_within(context.gamma, self.tolerance)).numpy(),
-            Replicas(self.n_q, self.n_v, self.continuation.resolve(context), self.noise, context.gamma),
-            context.generator,
-        )
-        value = branches.v_KM.mean(1)
-        metrics = {
-            "value/mean": float(value.mean()),
-            "advantage/replica_std": float(branches.q_KM.std(1, correction=0).mean()),
-        }
-        return Estimate(rows, branches.q_KM.mean(1) - value, value, branches.steps, metrics)
+
+class QMinusV(Choice):
+    """Learned Q(s, a) - V(s) of a critic that has both."""
+
+    kind: Literal["q_minus_v"] = "q_minus_v"
+    snapshots: ClassVar[bool] = False
+
+    def estimate(self, rollout: Rollout, context: Context) -> Estimate:
+        """Advantages of all rows; the critic has a training of its own, so its values are the targets."""
+        obs, action = rollout.obs_TNO.flatten(0, 1), rollout.action_TNA.flatten(0, 1)
+        value = context.critic(obs)
+        action_value = context.critic.action_value(obs, action)  # type: ignore[operator]  # the configuration saw to it
+        return Estimate(every_row(rollout), action_value - value, value, 0, {"value/mean": float(value.mean())})
+
+
+def every_row(rollout: Rollout) -> Tensor:
+    """Flat indices of all rows."""
+    from torch import arange
+
+    return arange(rollout.reward_TN.numel())
+
+
+class Faithful(Choice):
+    """Advantages as estimated."""
+
+    kind: Literal["faithful"] = "faithful"
+
+    def apply(self, advantage: Tensor, generator: torch.Generator) -> Tensor:
+        """Unchanged."""
+        return advantage
+
+
+class Random(Choice):
+    """A control: noise in place of advantages. What still improves does not come from the estimate."""
+
+    kind: Literal["random"] = "random"
+
+    def apply(self, advantage: Tensor, generator: torch.Generator) -> Tensor:
+        """Standard normal numbers (B,)."""
+        return ops.gaussian.noise(tuple(advantage.shape), generator)
+
+
+class Reversed(Choice):
+    """A control: good actions called bad. What does not get worse does not depend on the estimate."""
+
+    kind: Literal["reversed"] = "reversed"
+
+    def apply(self, advantage: Tensor, generator: torch.Generator) -> Tensor:
+        """Minus the advantages (B,)."""
+        return -advantage

@@ -1,8 +1,9 @@
 """The finetune algorithm: collect -> estimate -> update, repeated.
 
-Composed from an advantage source (`advantages.py`) and a policy update (`updates.py`). With GAE and PPO it is
-ManiSkill's and CleanRL's PPO; with `branch` and AWR it is the user's MC16 AWR. One deviation for all: time limits
-bootstrap and the task's own end does not, unless `advantage.bootstrap` says otherwise.
+Composed from a data schedule (`schedules.py`), a critic (`critics.py`), an advantage source (`advantages.py`,
+`branches.py`) and a policy update (`updates.py`). With GAE and PPO it is ManiSkill's and CleanRL's PPO; with `branch`
+and AWR it is the user's MC16 AWR; with IQL's Q - V and AWR, offline IQL. One deviation for all: time limits bootstrap
+and the task's own end does not, unless an option says otherwise.
 
 Axes: T time, N environments, B rows of the batch, O observation, A action.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -20,9 +22,11 @@ from torch import Tensor, nn
 
 from bellmark.agents.api import Metrics
 from bellmark.agents.finetune.advantages import Context, Estimate
-from bellmark.agents.finetune.config import Finetune, Joint, Scratch, Stored
-from bellmark.agents.finetune.networks import Critic, GaussianPolicy, ZeroCritic, new_policy, sizes, stored_policy
+from bellmark.agents.finetune.config import Finetune, Scratch, Stored
+from bellmark.agents.finetune.critics import FromStart, Joint, Lesson
+from bellmark.agents.finetune.networks import AnyCritic, GaussianPolicy, new_policy, sizes, stored_policy
 from bellmark.agents.finetune.rollout import Rollout, collect
+from bellmark.agents.finetune.schedules import Source
 from bellmark.envs.api import Snapshot
 from bellmark.ops import policy_losses
 
@@ -39,18 +43,19 @@ class FinetuneAgent:
         self.config = config
         per_iteration = config.collect.envs * config.collect.steps
         self.total = config.steps // per_iteration * per_iteration
-        self.step = 0
-        self.branch_steps = 0
+        self.step = self.real_steps = self.branch_steps = self.gathered_steps = 0
         self.generator = torch.Generator().manual_seed(config.seed)
         self.env = config.task.make(config.collect.envs, threads)
         self.policy = self._start_policy(load)
         self.critic = self._start_critic(load)
-        self._parameters = [*self.policy.parameters(), *self.critic.parameters()]
+        self._parameters = [*self.policy.parameters(), *self.critic.joint_parameters()]
         self.optimizer = torch.optim.Adam(
             self._parameters, lr=config.optimizer.lr, eps=config.optimizer.eps, fused=True
         )
         self.obs, _ = self.env.reset(seed=config.seed)
         self._running_return = np.zeros(config.collect.envs)
+        self._held: list[Rollout] = []  # what is learned from
+        self._estimate: Estimate | None = None  # of what is held
         self._context = Context(
             policy=self.policy,
             critic=self.critic,
@@ -61,9 +66,36 @@ class FinetuneAgent:
         )
 
     def iterate(self) -> Metrics:
-        """One iteration; returns its metrics."""
+        """One iteration; returns its metrics. Values and advantages are learned where there is new data."""
+        began = time.perf_counter()
+        held = self.config.data.following(self._held, Source(self._collect, self._gather))
+        new, self._held = held is not self._held, held
+        rollout = Rollout.concatenate(held)
+        phases = {"time/collect": time.perf_counter() - began}
+        learned = self._estimate_anew(rollout) if new else {}
+        assert self._estimate is not None  # the first data is new
+        began = time.perf_counter()
+        metrics = self._update(rollout, self._estimate)
+        phases["time/update"] = time.perf_counter() - began
+        self.step += self.config.collect.envs * self.config.collect.steps
+        return {
+            **_episode_metrics(held[-1]),
+            **_advantage_metrics(self._estimate.advantage),
+            **self._estimate.metrics,
+            **learned,
+            **metrics,
+            **phases,
+            **self.steps_taken(),
+        }
+
+    def steps_taken(self) -> Metrics:
+        """Real environment steps, simulator steps of branches, and steps of stored policies, so far."""
+        counts = {"real": self.real_steps, "branch": self.branch_steps, "gathered": self.gathered_steps}
+        return {f"steps/{name}": float(count) for name, count in counts.items()}
+
+    def _collect(self) -> Rollout:
+        """Go on with the present policy."""
         c = self.config
-        clock = [time.perf_counter()]
         rollout, self.obs = collect(
             self.env,
             self.policy,
@@ -71,29 +103,48 @@ class FinetuneAgent:
             c.collect.steps,
             self.generator,
             self._running_return,
+            reward_scale=c.reward_scale,
             snapshots=c.advantage.snapshots,
         )
-        clock.append(time.perf_counter())
-        with torch.no_grad():
-            estimate = c.advantage.estimate(rollout, self._context)
-        clock.append(time.perf_counter())
-        metrics = self._update(rollout, estimate)
-        clock.append(time.perf_counter())
-        self.step += c.collect.envs * c.collect.steps
-        self.branch_steps += estimate.branch_steps
-        phases = zip(("collect", "estimate", "update"), np.diff(clock), strict=True)
-        return {
-            **_episode_metrics(rollout),
-            **_advantage_metrics(estimate.advantage),
-            **estimate.metrics,
-            **metrics,
-            **{f"time/{phase}": float(seconds) for phase, seconds in phases},
-            **self.steps_taken(),
-        }
+        self.real_steps += c.collect.envs * c.collect.steps
+        return rollout
 
-    def steps_taken(self) -> Metrics:
-        """Real environment steps and branch simulator steps so far."""
-        return {"steps/real": float(self.step), "steps/branch": float(self.branch_steps)}
+    def _gather(self, checkpoint: str, worlds: int, steps: int) -> Rollout:
+        """A rollout of a stored policy, from start states of its own."""
+        env = self._context.scratch_env(worlds)
+        obs, _ = env.reset(seed=int(torch.randint(2**31, (), generator=self.generator)))
+        rollout, _ = collect(
+            env,
+            self._context.stored_policy(checkpoint),
+            obs,
+            steps,
+            self.generator,
+            np.zeros(worlds),
+            reward_scale=self.config.reward_scale,
+            snapshots=self.config.advantage.snapshots,
+        )
+        self.gathered_steps += worlds * steps
+        return rollout
+
+    @torch.no_grad()
+    def _estimate_anew(self, rollout: Rollout) -> Metrics:
+        """The critic learns from new data, then advantages are estimated."""
+        c, clock = self.config, [time.perf_counter()]
+        lesson = Lesson(
+            rollout=rollout,
+            first=self._estimate is None,
+            targets=lambda: c.advantage.estimate(rollout, self._context).value_target,
+            gather=self._gather,
+            gamma=c.gamma,
+            generator=self.generator,
+        )
+        fitted = c.critic.fit(self.critic, lesson)  # type: ignore[arg-type]  # built by the same option
+        clock.append(time.perf_counter())
+        estimate = c.advantage.estimate(rollout, self._context)
+        clock.append(time.perf_counter())
+        self._estimate = replace(estimate, advantage=c.control.apply(estimate.advantage, self.generator))
+        self.branch_steps += estimate.branch_steps
+        return {**fitted, "time/critic": clock[1] - clock[0], "time/estimate": clock[2] - clock[1]}
 
     def _update(self, rollout: Rollout, estimate: Estimate) -> Metrics:
         """Epochs of minibatches over the estimate's rows; stops early once the policy has moved `target_kl`."""
@@ -102,7 +153,8 @@ class FinetuneAgent:
         action_BA = rollout.action_TNA.flatten(0, 1)[estimate.rows]
         old_log_prob_B = rollout.log_prob_TN.flatten()[estimate.rows]
         signal_B = update.signal(estimate.advantage)
-        weight = {"policy": 1.0, "value": update.value_coef, "entropy": update.entropy_coef}
+        warming_up = self.step < self.config.critic.warmup_iterations * len(signal_B)
+        weight = {"policy": float(not warming_up), "value": update.value_coef, "entropy": update.entropy_coef}
         losses: dict[str, Tensor] = {}
         kl = moved = grad_norm = torch.zeros(())
         taken = 0
@@ -116,7 +168,7 @@ class FinetuneAgent:
                 break
             losses = {
                 "policy": update.loss(log_prob, log_ratio, signal_B[rows]),
-                "value": self.critic.loss(obs_BO[rows], estimate.value_target[rows]),
+                "value": self.critic.joint_loss(obs_BO[rows], estimate.value_target[rows]),
                 "entropy": -self.policy.entropy(),
             }
             assert losses.keys() == weight.keys()
@@ -156,7 +208,9 @@ class FinetuneAgent:
             "obs": torch.as_tensor(self.obs),
             "running_return": torch.as_tensor(self._running_return.copy()),
             "step": self.step,
-            "branch_steps": self.branch_steps,
+            "steps": [self.real_steps, self.branch_steps, self.gathered_steps],
+            "held": [rollout.state() for rollout in self._held] if self.config.data.keeps else [],
+            "estimate": vars(self._estimate) if self._estimate is not None else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -168,7 +222,10 @@ class FinetuneAgent:
         self.env.restore(Snapshot({k: v.numpy() for k, v in state["env"].items()}))
         self.obs = state["obs"].numpy()
         self._running_return = state["running_return"].numpy().copy()
-        self.step, self.branch_steps = state["step"], state["branch_steps"]
+        self.step = state["step"]
+        self.real_steps, self.branch_steps, self.gathered_steps = state["steps"]
+        self._held = [Rollout.restored(saved) for saved in state["held"]]
+        self._estimate = Estimate(**state["estimate"]) if state["estimate"] is not None else None
 
     def _start_policy(self, load: Callable[[str], Weights]) -> GaussianPolicy:
         match self.config.start:
@@ -179,14 +236,13 @@ class FinetuneAgent:
                 policy.log_std.data.clamp_(max=most)
                 return policy
 
-    def _start_critic(self, load: Callable[[str], Weights]) -> Critic | ZeroCritic:
-        critic = self.config.critic
-        if not isinstance(critic, Joint):
-            return ZeroCritic()
-        fresh = Critic(sizes(self.env)[0], critic.hidden, critic.layers, self.generator)
-        if critic.initial == "stored" and isinstance(self.config.start, Stored):
-            fresh.load_state_dict(load(self.config.start.checkpoint)["critic"])
-        return fresh
+    def _start_critic(self, load: Callable[[str], Weights]) -> AnyCritic:
+        config = self.config
+        critic = config.critic.build(sizes(self.env), self.generator)
+        if isinstance(config.critic, Joint) and isinstance(config.critic.initial, FromStart):
+            assert isinstance(config.start, Stored)  # the configuration saw to it
+            critic.load_state_dict(load(config.start.checkpoint)["critic"])
+        return critic
 
 
 def _episode_metrics(rollout: Rollout) -> Metrics:

@@ -7,8 +7,11 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from bellmark.agents.api import Checkpoints, Evaluation
-from bellmark.agents.finetune.advantages import Branch, Gae
-from bellmark.agents.finetune.updates import Awr, Ppo
+from bellmark.agents.finetune.advantages import Faithful, Gae, MonteCarlo, QMinusV, Random, Reversed
+from bellmark.agents.finetune.branches import Branch, TimestepMean
+from bellmark.agents.finetune.critics import FromStart, Iql, Joint, NoCritic, Returns, Td
+from bellmark.agents.finetune.schedules import Iterate, Offline, Once, Replay
+from bellmark.agents.finetune.updates import Awr, FilteredBc, Pg, Ppo, Recap
 from bellmark.config import Choice, Config, knob, option, part
 from bellmark.envs.cartpole import CartPole
 from bellmark.envs.custom import Custom
@@ -36,23 +39,6 @@ class Stored(Choice):
         "the default changes nothing",
         unit="log action units",
         source="user's later work: -1.5",
-    )
-
-
-class NoCritic(Choice):
-    """No value network."""
-
-    kind: Literal["none"] = "none"
-
-
-class Joint(Choice):
-    """A value network trained in the same minibatches as the policy."""
-
-    kind: Literal["joint"] = "joint"
-    hidden: int = knob(256, "width of a layer", scope="model", ge=1)
-    layers: int = knob(3, "hidden layers", scope="model", ge=1)
-    initial: Literal["fresh", "stored"] = knob(
-        "fresh", "start from nothing, or from the critic in the start checkpoint"
     )
 
 
@@ -86,14 +72,24 @@ class Finetune(Config):
 
     task: PickCube | Dmc | H1 | CartPole | Custom | Probe = option(PickCube(), "what is to be learned", scope="model")
     seed: int = knob(1, "seeds parameters, action noise, minibatch order and the training start states", ge=0)
-    steps: int = knob(50_000, "real environment steps to train for, rounded down to whole iterations", ge=1)
+    steps: int = knob(
+        50_000,
+        "iterations x collect.envs x collect.steps, rounded down: where data is new at every iteration, the real "
+        "environment steps to train for (steps/real counts those in any case)",
+        ge=1,
+    )
     start: Scratch | Stored = option(Scratch(), "where the policy comes from")
     policy: PolicyNet = part(PolicyNet(), "the actor's network")
-    critic: NoCritic | Joint = option(Joint(), "the value network", scope="model")
     collect: Collect = part(Collect(), "one iteration's data")
+    data: Iterate | Once | Replay | Offline = option(Iterate(), "what each iteration learns from")
     gamma: float = knob(0.8, "discount per control step", source="ManiSkill baselines, PickCube", gt=0, lt=1)
-    advantage: Gae | Branch = option(Gae(), "what decides which actions were better than expected")
-    update: Ppo | Awr = option(Ppo(), "how advantages move the policy")
+    reward_scale: float = knob(1.0, "factor of rewards before values and advantages", source="user's log", gt=0)
+    critic: NoCritic | Joint | Td | Iql | Returns = option(Joint(), "what values are learned, and how", scope="model")
+    advantage: Gae | MonteCarlo | QMinusV | Branch | TimestepMean = option(
+        Gae(), "what decides which actions were better than expected"
+    )
+    control: Faithful | Random | Reversed = option(Faithful(), "advantages as estimated, or a control in their place")
+    update: Ppo | Awr | Recap | Pg | FilteredBc = option(Ppo(), "how advantages move the policy")
     optimizer: Adam = part(Adam(), "the optimiser")
     evaluation: Evaluation = part(Evaluation(), "how the policy is judged")
     checkpoints: Checkpoints = part(Checkpoints(), "what is kept on disk")
@@ -101,10 +97,43 @@ class Finetune(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Finetune:
         batch = self.collect.envs * self.collect.steps
-        if isinstance(self.advantage, Gae) and isinstance(self.critic, NoCritic):
-            raise ValueError("advantage=gae needs a value network: set critic=joint, or advantage=branch")
         if self.steps < batch:
             raise ValueError(f"steps={self.steps} is less than one iteration (collect.envs x collect.steps = {batch})")
-        if isinstance(self.critic, Joint) and self.critic.initial == "stored" and isinstance(self.start, Scratch):
-            raise ValueError("critic.initial=stored needs start=stored")
+        for refuse, reason in self._refusals():
+            if refuse:
+                raise ValueError(reason)
         return self
+
+    def _refusals(self) -> list[tuple[bool, str]]:
+        """Combinations that make no sense, each with the reason."""
+        branching = isinstance(self.advantage, Branch | TimestepMean)
+        source = f"advantage={self.advantage.kind}"
+        stored = isinstance(self.critic, Joint) and isinstance(self.critic.initial, FromStart)
+        return [
+            (
+                isinstance(self.critic, NoCritic) and isinstance(self.advantage, Gae | MonteCarlo),
+                f"{source} needs a value network: set critic=joint, or advantage=branch",
+            ),
+            (
+                isinstance(self.advantage, QMinusV) and not isinstance(self.critic, Iql | Returns),
+                f"{source} needs a critic with action values: set critic=iql or critic=returns",
+            ),
+            (stored and isinstance(self.start, Scratch), "critic.initial=stored needs start=stored"),
+            (
+                isinstance(self.update, Ppo | Pg) and isinstance(self.data, Offline),
+                f"update={self.update.kind} is for data of the policy itself, and data=offline is another policy's: "
+                "use update=awr, recap or filtered_bc",
+            ),
+            (
+                isinstance(self.advantage, TimestepMean) and not isinstance(self.data, Iterate | Once),
+                f"{source} compares environments at the same time of one rollout: use data=iterate or data=once",
+            ),
+            (
+                branching and isinstance(self.data, Replay),
+                f"{source} would re-roll every kept rollout again at every iteration: use data=iterate or data=once",
+            ),
+            (
+                branching and self.reward_scale != 1,
+                f"reward_scale={self.reward_scale} is for learned values; {source} simulates its own",
+            ),
+        ]

@@ -6,6 +6,7 @@ Architecture and initialisation after ManiSkill's PPO baseline: 3 x 256, log_std
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -77,17 +78,82 @@ class Critic(nn.Module):
         """Half the mean squared error to value targets (B,)."""
         return 0.5 * (self(obs) - target).square().mean()
 
+    def joint_loss(self, obs: Tensor, target: Tensor) -> Tensor:
+        """Its loss: the policy's minibatches train it too."""
+        return self.loss(obs, target)
 
-class ZeroCritic(nn.Module):
-    """The critic of methods that have none: values 0, loss 0, no parameters."""
+    def joint_parameters(self) -> list[nn.Parameter]:
+        """What the policy's optimiser trains of it: all."""
+        return list(self.parameters())
+
+
+class Apart(nn.Module):
+    """A critic that the policy's minibatches leave alone."""
+
+    def joint_loss(self, obs: Tensor, target: Tensor) -> Tensor:
+        """Zero."""
+        return obs.new_zeros(())
+
+    def joint_parameters(self) -> list[nn.Parameter]:
+        """None."""
+        return []
+
+
+class ApartCritic(Apart):
+    """V(s) that the policy's minibatches leave alone: it has a training of its own."""
+
+    def __init__(self, obs_dim: int, hidden: int, layers: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.v = Critic(obs_dim, hidden, layers, generator)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """V (B,) of observations (B, O)."""
+        value: Tensor = self.v(obs)
+        return value
+
+
+class ActionValues(Apart):
+    """Q(s, a) by one network or by the smaller of two, with slow copies, and V(s): what IQL trains.
+
+    The policy's minibatches leave it alone.
+    """
+
+    def __init__(self, dims: tuple[int, int], hidden: int, layers: int, twins: int, generator: torch.Generator) -> None:
+        super().__init__()
+        obs_dim, action_dim = dims
+        self.v = Critic(obs_dim, hidden, layers, generator)
+        self.q = nn.ModuleList(Critic(obs_dim + action_dim, hidden, layers, generator) for _ in range(twins))
+        self.slow_q = copy.deepcopy(self.q).requires_grad_(False)
+
+    @property
+    def networks(self) -> list[Critic]:
+        """The Q networks; their input is `pair(obs, action)`."""
+        return [q for q in self.q if isinstance(q, Critic)]
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """V (B,) of observations (B, O)."""
+        value: Tensor = self.v(obs)
+        return value
+
+    def action_value(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Q (B,): the slow copies' smaller estimate; actions are clipped as whoever steps the environment does."""
+        return torch.stack([q(pair(obs, action)) for q in self.slow_q]).amin(0)
+
+
+class ZeroCritic(Apart):
+    """The critic of methods that have none: values 0, no parameters."""
 
     def forward(self, obs: Tensor) -> Tensor:
         """Zeros (B,)."""
         return obs.new_zeros(obs.shape[:-1])
 
-    def loss(self, obs: Tensor, target: Tensor) -> Tensor:
-        """Zero."""
-        return obs.new_zeros(())
+
+AnyCritic = Critic | ApartCritic | ActionValues | ZeroCritic
+
+
+def pair(obs: Tensor, action: Tensor) -> Tensor:
+    """Inputs (B, O + A) of an action-value network."""
+    return torch.cat([obs, action.clamp(-1, 1)], dim=-1)
 
 
 def sizes(env: BatchedEnv) -> tuple[int, int]:

@@ -5,8 +5,9 @@ Axes: T time, N environments, O observation, A action.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,6 +33,36 @@ class Rollout:
     snapshots: list[Snapshot]  # T snapshots of N worlds, taken before each step; empty when not asked for
     episode_returns: list[float]
     episode_successes: list[bool]
+    horizon: int  # control steps until an episode is truncated
+
+    @staticmethod
+    def concatenate(parts: Sequence[Rollout]) -> Rollout:
+        """The environments of all parts side by side; parts must have as many steps."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        columns: dict[str, Any] = {n: torch.cat([getattr(part, n) for part in parts], dim=1) for n in COLUMNS}
+        saved = [type(worlds[0]).concatenate(worlds) for worlds in zip(*(p.snapshots for p in parts), strict=True)]
+        returns = [value for part in parts for value in part.episode_returns]
+        successes = [value for part in parts for value in part.episode_successes]
+        return Rollout(
+            **columns, snapshots=saved, episode_returns=returns, episode_successes=successes, horizon=first.horizon
+        )
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: everything but the snapshots, which are spent once advantages are estimated."""
+        own = ("episode_returns", "episode_successes", "horizon")
+        return {name: getattr(self, name) for name in (*COLUMNS, *own)}
+
+    @staticmethod
+    def restored(state: Mapping[str, Any]) -> Rollout:
+        """What `state` saved."""
+        return Rollout(**state, snapshots=[])
+
+
+COLUMNS = (
+    "obs_TNO", "action_TNA", "log_prob_TN", "reward_TN", "next_obs_TNO", "terminated_TN", "done_TN", "elapsed_TN",
+)  # fmt: skip
 
 
 @torch.no_grad()
@@ -43,6 +74,7 @@ def collect(
     generator: torch.Generator,
     running_return: np.ndarray,
     *,
+    reward_scale: float = 1.0,
     snapshots: bool,
 ) -> tuple[Rollout, np.ndarray]:
     """Step `env` `steps` times from its present state; returns the rollout and the observation to go on from.
@@ -67,7 +99,7 @@ def collect(
         returns += running_return[done].tolist()
         successes += info["success"][done].tolist()
         running_return[done] = 0.0
-        arrays = (reward.astype(np.float32), info["final_obs"], terminated, done, elapsed)
+        arrays = ((reward_scale * reward).astype(np.float32), info["final_obs"], terminated, done, elapsed)
         rows.append((obs_t, action_t, log_prob_t, *(torch.as_tensor(a) for a in arrays)))
     columns = [torch.stack(column) for column in zip(*rows, strict=True)]
     obs_T, action_T, log_prob_T, reward_T, next_obs_T, terminated_T, done_T, elapsed_T = columns
@@ -83,5 +115,6 @@ def collect(
         saved,
         returns,
         successes,
+        env.horizon,
     )
     return rollout, obs

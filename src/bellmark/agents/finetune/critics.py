@@ -1,0 +1,287 @@
+"""Critics: what values are learned, and how they are trained apart from the policy's minibatches.
+
+Every critic is an option with `build` (its networks) and `fit`, called whenever there is new data, before advantages
+are estimated. `Joint` also learns in the policy's minibatches; how it may be given a head start is its `initial`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from bellmark.config import Choice, knob, option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from torch import Tensor
+
+    from bellmark.agents.finetune.networks import ActionValues, ApartCritic, Critic, ZeroCritic
+    from bellmark.agents.finetune.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a critic may learn from before advantages are estimated."""
+
+    rollout: Rollout
+    first: bool  # the first data of this run
+    targets: Callable[[], Tensor]  # value targets (B,) of the advantage source under the critic as it is now
+    gather: Callable[[str, int, int], Rollout]  # (checkpoint, worlds, steps): rollouts of a stored policy
+    gamma: float
+    generator: torch.Generator
+
+
+class NoCritic(Choice):
+    """No value network."""
+
+    kind: Literal["none"] = "none"
+    warmup_iterations: ClassVar[int] = 0
+
+    def build(self, dims: tuple[int, int], generator: torch.Generator) -> ZeroCritic:
+        """Zeros for values."""
+        from bellmark.agents.finetune.networks import ZeroCritic
+
+        return ZeroCritic()
+
+    def fit(self, critic: ZeroCritic, lesson: Lesson) -> dict[str, float]:
+        """Nothing to learn."""
+        return {}
+
+
+class Fresh(Choice):
+    """Random weights."""
+
+    kind: Literal["fresh"] = "fresh"
+
+    def prepare(self, critic: Critic, lesson: Lesson) -> None:
+        """Nothing."""
+
+
+class FromStart(Choice):
+    """The critic in the start checkpoint."""
+
+    kind: Literal["stored"] = "stored"
+
+    def prepare(self, critic: Critic, lesson: Lesson) -> None:
+        """Nothing: it was loaded with the policy."""
+
+
+class Pretrained(Choice):
+    """Regressed on Monte-Carlo returns of a stored policy before the run begins (the user's `pretrain_critic`).
+
+    A return that the end of the data cuts off counts only what was seen.
+    """
+
+    kind: Literal["pretrained"] = "pretrained"
+    expert: str = knob("pickcube_optimal", "checkpoint whose value function is learned")
+    worlds: int = knob(512, "environments stepped together", source="user's pretrain_critic", ge=1)
+    rollouts: int = knob(20, "rollouts of 50 steps", source="user's pretrain_critic", ge=1)
+    epochs: int = knob(100, "passes over the data", source="user's pretrain_critic", ge=1)
+    batch_size: int = knob(4096, "rows per gradient step", source="user's pretrain_critic", ge=1)
+    lr: float = knob(1e-3, "learning rate", source="user's pretrain_critic", gt=0)
+
+    def prepare(self, critic: Critic, lesson: Lesson) -> None:
+        """Collect with the expert and regress."""
+        from bellmark.agents.finetune.transitions import fit, minibatches, transitions
+
+        data = transitions(lesson.gather(self.expert, self.worlds, 50 * self.rollouts), lesson.gamma, 1, "bootstrap")
+        rows = minibatches(len(data), self.batch_size, self.epochs, lesson.generator)
+        fit(lambda at: critic.loss(data.obs_BO[at], data.return_B[at]), list(critic.parameters()), rows, self.lr)
+
+
+class TdPretrained(Choice):
+    """Regressed on n-step TD targets of the first rollout (the user's `td_pretrain_v`)."""
+
+    kind: Literal["td"] = "td"
+    when: Literal["first", "finetune", "retrain"] = knob(
+        "first", "on the first rollout, on every one going on from the last, or on every one from random weights"
+    )
+    n: int = knob(1, "steps of reward before bootstrapping", source="user's td_nstep", ge=1)
+    epochs: int = knob(200, "passes over the data", source="user's td_epochs", ge=1)
+    batch_size: int = knob(256, "rows per gradient step", source="user's td_batch_size", ge=1)
+    lr: float = knob(3e-4, "learning rate", source="user's learning_rate", gt=0)
+
+    def prepare(self, critic: Critic, lesson: Lesson) -> None:
+        """Regress on the rollout at hand, as often as `when` says."""
+        from bellmark.agents.finetune.values import fit_td, reset
+
+        if self.when == "first" and not lesson.first:
+            return
+        if self.when == "retrain":
+            reset(critic, lesson.generator)
+        fit_td(critic, lesson, self.n, self.epochs, self.batch_size, self.lr, ema=1.0)
+
+
+class GaePretrained(Choice):
+    """Alternately recompute the advantage source's value targets and regress, on the first rollout."""
+
+    kind: Literal["targets"] = "targets"
+    rounds: int = knob(10, "times that targets are recomputed", source="user's gae_pretrain_iters", ge=1)
+    epochs: int = knob(100, "passes per round", source="user's gae_pretrain_epochs", ge=1)
+    batch_size: int = knob(800, "rows per gradient step", ge=1)
+    lr: float = knob(3e-4, "learning rate", source="user's learning_rate", gt=0)
+
+    def prepare(self, critic: Critic, lesson: Lesson) -> None:
+        """Regress in rounds, once."""
+        if lesson.first:
+            for _ in range(self.rounds):
+                _to_targets(critic, lesson, self.epochs, self.batch_size, self.lr)
+
+
+def _to_targets(critic: Critic, lesson: Lesson, epochs: int, batch_size: int, lr: float) -> None:
+    """Regress values to the advantage source's targets as they are now."""
+    from bellmark.agents.finetune.transitions import fit, minibatches
+
+    target = lesson.targets()
+    obs = lesson.rollout.obs_TNO.flatten(0, 1)
+    rows = minibatches(len(obs), batch_size, epochs, lesson.generator)
+    fit(lambda at: critic.loss(obs[at], target[at]), list(critic.parameters()), rows, lr)
+
+
+class Joint(Choice):
+    """A value network trained in the same minibatches as the policy."""
+
+    kind: Literal["joint"] = "joint"
+    hidden: int = knob(256, "width of a layer", scope="model", ge=1)
+    layers: int = knob(3, "hidden layers", scope="model", ge=1)
+    initial: Fresh | FromStart | Pretrained | TdPretrained | GaePretrained = option(
+        Fresh(), "what the critic knows before the first update"
+    )
+    warmup_iterations: int = knob(0, "first iterations in which only the critic learns", ge=0)
+    extra_epochs: int = knob(
+        0, "passes over each rollout that regress values alone, before advantages are estimated", ge=0
+    )
+    extra_batch_size: int = knob(800, "rows per gradient step of those passes", ge=1)
+    extra_lr: float = knob(3e-4, "learning rate of those passes", gt=0)
+
+    def build(self, dims: tuple[int, int], generator: torch.Generator) -> Critic:
+        """A fresh network."""
+        from bellmark.agents.finetune.networks import Critic
+
+        return Critic(dims[0], self.hidden, self.layers, generator)
+
+    def fit(self, critic: Critic, lesson: Lesson) -> dict[str, float]:
+        """The head start, then the extra passes."""
+        self.initial.prepare(critic, lesson)
+        if self.extra_epochs:
+            _to_targets(critic, lesson, self.extra_epochs, self.extra_batch_size, self.extra_lr)
+        return {}
+
+
+class Td(Choice):
+    """V by n-step TD towards a slow copy of itself, apart from the policy (the user's `td_ema` scripts)."""
+
+    kind: Literal["td"] = "td"
+    hidden: int = knob(256, "width of a layer", scope="model", ge=1)
+    layers: int = knob(3, "hidden layers", scope="model", ge=1)
+    n: int = knob(10, "steps of reward before bootstrapping", source="user's td_n", ge=1)
+    epochs: int = knob(200, "passes over each new data", ge=1)
+    batch_size: int = knob(256, "rows per gradient step", ge=1)
+    lr: float = knob(3e-4, "learning rate", gt=0)
+    ema: float = knob(0.005, "how far the slow copy moves per gradient step; 1 is no slow copy", gt=0, le=1)
+    warmup_iterations: ClassVar[int] = 0
+
+    def build(self, dims: tuple[int, int], generator: torch.Generator) -> ApartCritic:
+        """A fresh network that the policy's minibatches leave alone."""
+        from bellmark.agents.finetune.networks import ApartCritic
+
+        return ApartCritic(dims[0], self.hidden, self.layers, generator)
+
+    def fit(self, critic: ApartCritic, lesson: Lesson) -> dict[str, float]:
+        """TD regression on the data at hand, going on from the former weights."""
+        from bellmark.agents.finetune.values import fit_td
+
+        return fit_td(critic.v, lesson, self.n, self.epochs, self.batch_size, self.lr, ema=self.ema)
+
+
+class OwnData(Choice):
+    """The run's own rollouts."""
+
+    kind: Literal["own"] = "own"
+
+    def rollouts(self, lesson: Lesson) -> list[Rollout]:
+        """The data that the policy learns from."""
+        return [lesson.rollout]
+
+
+class Collected(Choice):
+    """Rollouts of stored policies, collected before the first update."""
+
+    kind: Literal["collected"] = "collected"
+    checkpoints: tuple[str, ...] = knob(
+        ("pickcube_weak", "pickcube_medium", "pickcube_optimal"), "whose rollouts", source="user's iql_data_checkpoints"
+    )
+    episodes: int = knob(200, "worlds per checkpoint, each for one horizon of steps", source="user's log", ge=1)
+
+    def rollouts(self, lesson: Lesson) -> list[Rollout]:
+        """At least `episodes` episodes of each; what the horizon cuts off stays as a piece without an end."""
+        horizon = int(lesson.rollout.horizon)
+        return [lesson.gather(name, self.episodes, horizon) for name in self.checkpoints]
+
+
+class Iql(Choice):
+    """Implicit Q-learning (Kostrikov et al. 2021): expectile V, TD Q; the user's networks are one Q and one V."""
+
+    kind: Literal["iql"] = "iql"
+    hidden: int = knob(256, "width of a layer", scope="model", ge=1)
+    layers: int = knob(3, "hidden layers", scope="model", ge=1)
+    twins: int = knob(1, "Q networks; 2 takes the smaller (the paper)", scope="model", ge=1, le=2)
+    expectile: float = knob(
+        0.7, "1/2 is the mean, towards 1 the best action in the data", source="IQL eq. 5", gt=0, lt=1
+    )
+    n: int = knob(1, "steps of reward before bootstrapping", source="user's iql_nstep", ge=1)
+    epochs: int = knob(200, "passes over each new data", source="user's iql_epochs", ge=1)
+    batch_size: int = knob(256, "rows per gradient step", source="user's iql_batch_size", ge=1)
+    lr: float = knob(3e-4, "learning rate, to a thirtieth by a cosine", source="user's iql_lr", gt=0)
+    weight_decay: float = knob(1e-4, "Adam's decay of weights", source="user's iql scripts", ge=0)
+    polyak: float = knob(0.005, "how far the slow Q moves per gradient step", source="IQL table 3", gt=0, le=1)
+    time_limit: Literal["bootstrap", "terminal"] = knob(
+        "bootstrap", "what a time limit is; the user's scripts count it as an end of the task"
+    )
+    select: Literal["last", "return_correlation", "td_loss"] = knob(
+        "last",
+        "which epoch's networks are kept: the last, the one whose Q best ranks the returns of held-out rows, or the "
+        "one of least held-out TD loss (the user's scripts; under sparse reward it prefers those that learned little)",
+    )
+    patience: int = knob(50, "epochs without a better held-out score after which training ends", ge=1)
+    data: OwnData | Collected = option(OwnData(), "what Q and V are learned from")
+    weights: Literal["keep", "reset"] = knob("keep", "from where new data goes on: the former weights or random ones")
+    warmup_iterations: ClassVar[int] = 0
+
+    def build(self, dims: tuple[int, int], generator: torch.Generator) -> ActionValues:
+        """Fresh networks."""
+        from bellmark.agents.finetune.networks import ActionValues
+
+        return ActionValues(dims, self.hidden, self.layers, self.twins, generator)
+
+    def fit(self, critic: ActionValues, lesson: Lesson) -> dict[str, float]:
+        """Train Q and V on the data."""
+        from bellmark.agents.finetune.iql import train
+
+        return train(self, critic, lesson)
+
+
+class Returns(Choice):
+    """Q and V regressed on Monte-Carlo returns (the user's `sarsa_finetune`)."""
+
+    kind: Literal["returns"] = "returns"
+    hidden: int = knob(256, "width of a layer", scope="model", ge=1)
+    layers: int = knob(3, "hidden layers", scope="model", ge=1)
+    epochs: int = knob(50, "passes over each new data", ge=1)
+    batch_size: int = knob(256, "rows per gradient step", ge=1)
+    lr: float = knob(3e-4, "learning rate", gt=0)
+    warmup_iterations: ClassVar[int] = 0
+
+    def build(self, dims: tuple[int, int], generator: torch.Generator) -> ActionValues:
+        """Fresh networks."""
+        from bellmark.agents.finetune.networks import ActionValues
+
+        return ActionValues(dims, self.hidden, self.layers, 1, generator)
+
+    def fit(self, critic: ActionValues, lesson: Lesson) -> dict[str, float]:
+        """Regress on the data at hand, going on from the former weights."""
+        from bellmark.agents.finetune.values import fit_returns
+
+        return fit_returns(critic, lesson, self.epochs, self.batch_size, self.lr)
