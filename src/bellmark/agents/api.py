@@ -7,8 +7,8 @@ evaluates, films and stores is the same protocol for both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from bellmark.config import Config, knob
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Metrics = dict[str, float]
 State = dict[str, "Tensor"]  # what a policy carries from step to step, worlds first; {} for nothing
+# A checkpoint's name, and which one of a run folder, to its state; refuses another model family.
+Load = Callable[[str, Literal["last", "best"]], Mapping[str, Any]]
 
 
 class Evaluation(Config):
@@ -80,7 +82,8 @@ class Policy(Protocol):
     ) -> Decision:
         """Act in B worlds: observations (B, *obs), `first` (B,) bool where an episode begins, state of B worlds.
 
-        Observations and `first` come from the host, wherever the policy computes. `deterministic` is how the policy is judged, its opposite how it collects.
+        Observations and `first` come from the host, wherever the policy computes. `deterministic` is how the policy is
+        judged, its opposite how it collects.
         """
         ...
 
@@ -189,4 +192,13 @@ class Learner(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue as the learner that was saved would have."""
+        ...
+
+
+@runtime_checkable
+class Heir(Protocol):
+    """A learner whose configuration says what it takes from a stored one."""
+
+    def begin(self, load: Load) -> str:
+        """Take it, before the first step of a new run; returns a line that says what was taken and what learns."""
         ...

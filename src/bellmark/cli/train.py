@@ -60,7 +60,7 @@ def train(
     folder = run_folder(resolve(recipe, overrides), root)
     screen = console(stderr=as_json)
     with _progress(screen, folder.name) as show:
-        code = execute(folder, threads=threads, device=device, show=show)
+        code = execute(folder, threads=threads, device=device, show=show, say=screen.print)
     run = Run(folder)
     if code == REQUEUE:
         screen.print(f"Saved at step {run.status.step:,} of {run.status.total:,}; the same command goes on.")

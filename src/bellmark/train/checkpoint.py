@@ -10,7 +10,7 @@ import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -44,8 +44,8 @@ def unpack(data: bytes, origin: str) -> dict[str, Any]:
     return content
 
 
-def find(name: str) -> Path:
-    """The file a checkpoint name stands for.
+def find(name: str, of_run: Literal["last", "best"] = "best") -> Path:
+    """The file a checkpoint name stands for; `of_run`: which one of a run folder (its last where none is best).
 
     Raises:
         UserError: nothing of that name, or a run folder without a checkpoint.
@@ -58,16 +58,17 @@ def find(name: str) -> Path:
         return path
     if (path / "run.json").is_file():
         run = Run(path)
-        best = run.best_checkpoint() or run.last_checkpoint()
-        if best is None:
+        best = run.best_checkpoint() if of_run == "best" else None
+        chosen = best or run.last_checkpoint()
+        if chosen is None:
             raise UserError(f"run {name} has no checkpoint yet")
-        return best.path
+        return chosen.path
     raise unknown("checkpoint", name, shipped)
 
 
-def read(name: str) -> dict[str, Any]:
+def read(name: str, of_run: Literal["last", "best"] = "best") -> dict[str, Any]:
     """The content of the checkpoint a name stands for."""
-    path = find(name)
+    path = find(name, of_run)
     return unpack(path.read_bytes(), name)
 
 

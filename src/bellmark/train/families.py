@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-from bellmark.agents.api import Agent, Checkpoints, Evaluation, Learner, Policy
+from bellmark.agents.api import Agent, Checkpoints, Evaluation, Heir, Learner, Load, Policy
 from bellmark.agents.finetune.config import Finetune
 from bellmark.config import build
 from bellmark.envs.api import BatchedEnv
+from bellmark.errors import UserError
+from bellmark.records import Run
 from bellmark.train import checkpoint
 from bellmark.train.worlds import spec_of
 
@@ -59,8 +61,10 @@ def read_config(family: str, tree: Mapping[str, Any]) -> RunConfig:
     return config
 
 
-def make_agent(config: RunConfig, folder: Path, threads: int, device: str) -> Agent:
-    """The agent of a configuration, in the run folder `folder`.
+def make_agent(
+    config: RunConfig, folder: Path, threads: int, device: str, say: Callable[[str], None] = lambda line: None
+) -> Agent:
+    """The agent of a configuration, in the run folder `folder`; a new run's `say`s what it took from a stored one.
 
     Raises:
         UserError: a start checkpoint of another model family, a task that the family cannot learn.
@@ -73,7 +77,10 @@ def make_agent(config: RunConfig, folder: Path, threads: int, device: str) -> Ag
 
     online: Any = config
     env = online.task.make(online.collect.envs, threads)
-    return Online(online, make_learner(config, env, device), env, folder / REPLAY, device)
+    learner = make_learner(config, env, device)
+    if isinstance(learner, Heir) and Run(folder).last_checkpoint() is None:
+        say(learner.begin(load_heirloom(online)))
+    return Online(online, learner, env, folder / REPLAY, device)
 
 
 def make_learner(config: RunConfig, env: BatchedEnv, device: str) -> Learner:
@@ -99,6 +106,20 @@ def load_start(config: Finetune) -> Callable[[str], dict[str, Any]]:
     def load(name: str) -> dict[str, Any]:
         content = checkpoint.read(name)
         checkpoint.check_family(content, name, "finetune", config, ("policy", "task"))
+        state: dict[str, Any] = content["state"]
+        return state
+
+    return load
+
+
+def load_heirloom(config: Any) -> Load:
+    """How a learner's checkpoints are loaded: by name, refused when any model knob differs, the task's included."""
+
+    def load(name: str, of_run: Literal["last", "best"]) -> dict[str, Any]:
+        if not name:
+            raise UserError("start=stored needs start.checkpoint: a run folder or a checkpoint file")
+        content = checkpoint.read(name, of_run)
+        checkpoint.check_family(content, name, config.family, config, tuple(type(config).model_fields))
         state: dict[str, Any] = content["state"]
         return state
 

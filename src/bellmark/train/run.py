@@ -27,6 +27,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 BRIEF = ("eval/success", "eval/return", "train/success", "train/return")  # what a live table shows of a run
 
 Show = Callable[[int, int, Metrics], None]  # (step, total, newest metrics)
+Say = Callable[[str], None]  # a line about the run for whoever started it; log.txt has it too
 
 
 class StopRequest:
@@ -57,7 +58,12 @@ class StopRequest:
 
 
 def execute(
-    folder: Path, *, threads: int = 1, device: str = "cpu", show: Show = lambda step, total, metrics: None
+    folder: Path,
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    show: Show = lambda step, total, metrics: None,
+    say: Say = lambda line: None,
 ) -> int:
     """Run or continue the run in `folder`; returns the exit code of the runner contract.
 
@@ -70,7 +76,12 @@ def execute(
         return DONE
     config = read_config(run.meta.family, run.meta.config)
     with StopRequest().listening() as stop, RunWriter(folder) as record:
-        agent = make_agent(config, folder, threads, device)
+
+        def tell(line: str) -> None:
+            record.note(line)
+            say(line)
+
+        agent = make_agent(config, folder, threads, device, tell)
         finished = Loop(agent, config, record, show, threads).run(stop)
         record.finish("done" if finished else "preempted", "" if finished else f"asked to stop by {stop.name}")
     return DONE if finished else REQUEUE
