@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -19,13 +20,15 @@ PERCENT = 100.0
 def runs_of(log: HandLog) -> Iterator[Foreign]:
     """Every run of the log with at least one result; a note in its log.txt names the line of every number."""
     case = case_of(log)
+    names = Counter(t.name for t in case.trials if t.curve or t.stated)
     entries = {entry.title: entry for entry in log.entries}
     for trial in case.trials:
         if trial.curve or trial.stated:
-            yield _foreign(trial, entries[trial.entry], case)
+            name = trial.name if names[trial.name] == 1 else f"{trial.name} (line {trial.line})"
+            yield _foreign(trial, name, entries[trial.entry], case)
 
 
-def _foreign(trial: Trial, entry: Entry, case: Case) -> Foreign:
+def _foreign(trial: Trial, name: str, entry: Entry, case: Case) -> Foreign:
     metric = _metric(trial)
     scale = PERCENT if trial.share else 1.0
     curves: dict[str, list[tuple[int, float]]] = {}
@@ -34,15 +37,17 @@ def _foreign(trial: Trial, entry: Entry, case: Case) -> Foreign:
         curves.setdefault(metric, []).append((step, point.value.value / scale))
         if point.episodes:
             curves.setdefault("eval/episodes", []).append((step, float(point.episodes)))
-    for name, points in trial.others.items():
-        curves[f"log/{name.replace(' ', '_')}"] = [(int(p.step if p.step is not None else p.at), p.value.value) for p in points]
+    for other, points in trial.others.items():
+        curves[f"log/{other.replace(' ', '_')}"] = [
+            (int(p.step if p.step is not None else p.at), p.value.value) for p in points
+        ]
     last = max((step for points in curves.values() for step, _ in points), default=int(trial.budget or 0))
     for stated in trial.stated:
         curves.setdefault(f"log/{stated.summary}", []).append((last, stated.value.value / scale))
     git = next((m[1] for n in entry.notes if (m := _GIT.search(n.text))), None)
     command = next((c.text for c in entry.commands if trial.name in (c.flags.get("exp_name"), "")), "")
     return Foreign(
-        name=f"{trial.name}__L{trial.line}",
+        name=name,
         source="log",
         curves={name: sorted(dict(points).items()) for name, points in curves.items()},
         config={**_typed(trial.settings), **({"seed": trial.seed} if trial.seed is not None else {})},

@@ -103,8 +103,8 @@ def resume(case: Case) -> Iterator[Finding]:
         if trial.resumed_at and steps and min(steps) < trial.resumed_at:
             yield Finding(
                 audit="resume", weight="wrong", where=trial.where, line=trial.line, entry=trial.entry,
-                message=f"{trial.name}: resumed at step {trial.resumed_at:g}, but has values from step {min(steps):g} on: "
-                "it began again at 0",
+                message=f"{trial.name}: resumed at step {trial.resumed_at:g}, but has values from step {min(steps):g} "
+                "on: it began again at 0",
             )  # fmt: skip
 
 

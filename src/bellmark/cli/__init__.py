@@ -39,7 +39,13 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Results": {
         "runs": Entry("bellmark.cli.runs:runs", "List, show and compare runs."),
-        "audit": Entry("bellmark.cli.audit:audit", "Find what is wrong or weak in runs, sweep files and hand-kept logs."),
+        "audit": Entry(
+            "bellmark.cli.audit:audit", "Find what is wrong or weak in runs, sweep files and hand-kept logs."
+        ),
+        "export": Entry("bellmark.cli.export:export", "Write runs to CSV, TensorBoard, W&B (offline) or MLflow."),
+        "import": Entry(
+            "bellmark.cli.import_:import_group", "Import runs from other trackers, CSV files and hand-kept logs."
+        ),
         "report": Entry("bellmark.cli.report:report", "Judge a sweep or some runs and write the report."),
         "serve": Entry("bellmark.cli.serve:serve", "Show runs and sweeps as pages that follow the records."),
         "figures": Entry("bellmark.cli.figures:figures", "Write a sweep's figures for a paper."),
@@ -63,6 +69,9 @@ EXTRA_OF = {
     "imageio": "video",
     "imageio_ffmpeg": "video",
     "matplotlib": "plots",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
     "starlette": "serve",
     "uvicorn": "serve",
 }

@@ -7,13 +7,15 @@ from pathlib import Path
 import click
 
 from bellmark.cli.hardware import device_option, threads_option
+from bellmark.cli.track import track_option
 
 
 @click.command("run-cell")
 @click.argument("folder", type=click.Path(path_type=Path))
 @device_option
 @threads_option
-def run_cell(folder: Path, device: str, threads: int) -> int:
+@track_option
+def run_cell(folder: Path, device: str, threads: int, track: tuple[str, ...]) -> int:
     """Run or continue one planned run (what launchers call).
 
     FOLDER is a run folder. The run goes on from its last checkpoint. The exit code is 0 when the run is done (also
@@ -25,6 +27,8 @@ def run_cell(folder: Path, device: str, threads: int) -> int:
       bellmark run-cell runs/quickstart/gae_ppo_finetune-s1-3fa2c1
       bellmark run-cell runs/quickstart/gae_ppo_finetune-s1-3fa2c1 --threads 2
     """
+    from bellmark.trackers.live import following
     from bellmark.train.run import execute
 
-    return execute(folder, threads=threads, device=device)
+    with following(folder, track):
+        return execute(folder, threads=threads, device=device)

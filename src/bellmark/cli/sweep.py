@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bellmark.cli.track import track_option
 from bellmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ def plan_sweep(
 @click.option(
     "--report", type=click.Path(path_type=Path), metavar="DIR", help="Where to write it. [default: reports/NAME]"
 )
+@track_option
 def run_sweep(
     file: Path,
     workers: int | None,
@@ -108,6 +111,7 @@ def run_sweep(
     dry_run: bool,
     no_report: bool,
     report: Path | None,
+    track: tuple[str, ...],
 ) -> int:
     """Run what is missing of the sweep in FILE on this machine, then write its report.
 
@@ -131,12 +135,15 @@ def run_sweep(
     from bellmark.cli.sweep_tables import print_outcome, print_plan, print_start
     from bellmark.sweeps.local import launch_local
     from bellmark.sweeps.table import view_for
+    from bellmark.trackers.live import ENVIRONMENT
 
     found = _plan(file, root, seeds)
     seats, notes = _seats(found, workers, threads, pin)
     if dry_run:
         print_plan(found, len(seats), notes)
         return 0
+    if track:
+        os.environ[ENVIRONMENT] = ",".join(track)  # every launcher hands its environment to the workers
     screen = console()
     print_start(found, len(seats), notes, retry_failed)
     outcome = launch_local(found, seats, retry_failed=retry_failed, view=view_for(screen, found.sweep.expect.metric))
