@@ -14,6 +14,7 @@ from bellmark.agents.dreamer.gating import Gated, Open
 from bellmark.agents.dreamer.learning import Learning, Losses
 from bellmark.agents.dreamer.model import OFFICIAL, IndependentGrus, Model
 from bellmark.agents.dreamer.optimizing import Optimizer
+from bellmark.agents.dreamer.start import Bootstrap, Scratch, Stored
 from bellmark.agents.dreamer.surprise import Surprise
 from bellmark.config import Config, knob, option, part
 from bellmark.envs.cartpole import CartPole
@@ -72,6 +73,7 @@ class Dreamer(Config):
     optimizer: Optimizer = part(Optimizer(), "the optimiser")
     surprise: Surprise = part(Surprise(), "how a lagging world model is noticed")
     gating: Open | Gated = option(Open(), "when actor and critic learn")
+    start: Scratch | Bootstrap | Stored = option(Scratch(), "where the run begins, and which parts learn")
     collect: Collecting = part(Collecting(), "how replay is filled")
     evaluation: Judged = part(Judged(), "how the agent is judged")
     checkpoints: Checkpoints = part(Checkpoints(), "what is kept on disk")
