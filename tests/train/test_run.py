@@ -137,3 +137,32 @@ def test_a_damaged_checkpoint_file_is_one_clear_line(tmp_path: Path) -> None:
     folder = made(tmp_path, "start=stored", f"start.checkpoint={bad}")
     with pytest.raises(UserError, match="is not a readable checkpoint"):
         execute(folder)
+
+
+def test_a_good_enough_evaluation_ends_the_run_early_and_a_resumed_one_counts_on(tmp_path: Path) -> None:
+    level = ("evaluation.stop=at_level", "evaluation.stop.metric=eval/episodes", "evaluation.stop.level=8")
+    once, twice = made(tmp_path, *level), made(tmp_path, *level, "evaluation.stop.evaluations=2")
+    for folder in (once, twice):
+        assert execute(folder) == DONE
+        assert execute(folder) == DONE  # and stays done
+    # every evaluation has 8 episodes; the one at step 0 does not count
+    assert Run(once).curve("eval/return").step.tolist() == [0, 64]
+    assert Run(twice).curve("eval/return").step.tolist() == [0, 64, 128]
+    assert Run(twice).status.state == "done"
+    assert Run(twice).status.reason == "stopped early: eval/episodes reached 8 in 2 evaluations in a row"
+
+
+def test_a_level_that_is_missed_ends_nothing(tmp_path: Path) -> None:
+    folder = made(
+        tmp_path, "evaluation.stop=at_level", "evaluation.stop.metric=eval/episodes", "evaluation.stop.level=9"
+    )
+    assert execute(folder) == DONE
+    assert Run(folder).status.step == 320
+
+
+def test_stopping_on_a_metric_that_no_evaluation_has_is_refused_at_once(tmp_path: Path) -> None:
+    folder = made(tmp_path, "evaluation.stop=at_level", "evaluation.stop.metric=eval/retrun")
+    with pytest.raises(
+        UserError, match=r"evaluation.stop.metric: unknown metric 'eval/retrun'; did you mean eval/return"
+    ):
+        execute(folder)

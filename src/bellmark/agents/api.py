@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-from bellmark.config import Config, knob
+from bellmark.config import Choice, Config, knob, option
+from bellmark.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,45 @@ State = dict[str, "Tensor"]  # what a policy carries from step to step, worlds f
 Load = Callable[[str, Literal["last", "best"]], Mapping[str, Any]]
 
 
+class Never(Choice):
+    """The run goes on to its last step."""
+
+    kind: Literal["never"] = "never"
+
+    def count(self, former: int, judged: Mapping[str, float]) -> int:
+        """Nothing counts."""
+        return 0
+
+    def reason(self, count: int) -> str:
+        """None."""
+        return ""
+
+
+class AtLevel(Choice):
+    """The run is done once evaluations in a row have reached a level."""
+
+    kind: Literal["at_level"] = "at_level"
+    metric: str = knob("eval/return", "metric of an evaluation, never one of training episodes")
+    level: float = knob(475.0, "reached when the metric is at least this", source="CartPole-v1: solved")
+    evaluations: int = knob(1, "evaluations in a row", ge=1)
+
+    def count(self, former: int, judged: Mapping[str, float]) -> int:
+        """How many evaluations in a row have reached the level, `judged` included.
+
+        Raises:
+            UserError: evaluations have no such metric.
+        """
+        if self.metric not in judged:
+            raise UserError(f"evaluation.stop.metric: {unknown('metric', self.metric, judged)}")
+        return former + 1 if judged[self.metric] >= self.level else 0
+
+    def reason(self, count: int) -> str:
+        """Why the run is over; empty while it is not."""
+        if count < self.evaluations:
+            return ""
+        return f"stopped early: {self.metric} reached {self.level:g} in {count} evaluation{'s' * (count > 1)} in a row"
+
+
 class Evaluation(Config):
     """When and how a policy is judged: fixed start states, first episodes only, deterministic and sampled actions."""
 
@@ -31,6 +71,7 @@ class Evaluation(Config):
     episodes: int = knob(128, "episodes per evaluation and mode, each from its own fixed start state", ge=1)
     seed: int = knob(90_001, "seed of the start states, shared by all runs so that evaluations are paired", ge=0)
     sampled: bool = knob(True, "judge sampled actions too, beside deterministic ones")
+    stop: Never | AtLevel = option(Never(), "whether a good enough evaluation ends the run early")
 
 
 class Checkpoints(Config):

@@ -82,8 +82,11 @@ def execute(
             say(line)
 
         agent = make_agent(config, folder, threads, device, tell)
-        finished = Loop(agent, config, record, show, threads).run(stop)
-        record.finish("done" if finished else "preempted", "" if finished else f"asked to stop by {stop.name}")
+        loop = Loop(agent, config, record, show, threads)
+        finished = loop.run(stop)
+        record.finish(
+            "done" if finished else "preempted", loop.good_enough if finished else f"asked to stop by {stop.name}"
+        )
     return DONE if finished else REQUEUE
 
 
@@ -98,13 +101,19 @@ class Loop:
         self._eval_env = config.task.make(config.evaluation.episodes, threads)
         self._saved_at = time.monotonic()
         self._judged_at = 0  # step of the newest evaluation
+        self._reached = 0  # evaluations in a row that were good enough to stop
         self._news: Metrics = {}  # what a live table shows
+
+    @property
+    def good_enough(self) -> str:
+        """Why the run is over before its last step; empty while it is not."""
+        return self._config.evaluation.stop.reason(self._reached)
 
     def run(self, stop: StopRequest) -> bool:
         """To the end (True) or to a stop request (False)."""
         agent, every = self._agent, self._config.evaluation.every
         self._begin()
-        while self._judged_at < agent.total:
+        while self._judged_at < agent.total and not self.good_enough:
             if stop.asked:
                 self._save()
                 return False
@@ -114,6 +123,8 @@ class Loop:
                 continue
             due = agent.step // every > self._judged_at // every or agent.step >= agent.total
             judged = self._evaluate() if due else {}
+            if due:
+                self._reached = self._config.evaluation.stop.count(self._reached, judged)
             self._log({**metrics, **judged})
             if due or time.monotonic() - self._saved_at > self._config.checkpoints.seconds:
                 self._save(judged.get(self._config.headline))
@@ -123,12 +134,14 @@ class Loop:
         """Continue from the last checkpoint; without one, judge the start, so that every curve begins at step 0."""
         last = self._record.checkpoints.last()
         if last is None:
-            self._log(self._evaluate())
+            judged = self._evaluate()
+            self._config.evaluation.stop.count(0, judged)  # a metric that does not exist is refused now
+            self._log(judged)
             self._save()
         else:
             state = checkpoint.unpack(last.read(), last.path.name)["state"]
             self._agent.load_state_dict(state)
-            self._judged_at = state["judged_at"]
+            self._judged_at, self._reached = state["judged_at"], state["reached"]
             self._record.resume(self._agent.step)
 
     def _evaluate(self) -> Metrics:
@@ -148,7 +161,7 @@ class Loop:
         self._record.beat(self._agent.step, self._agent.total, **self._news)
 
     def _save(self, headline: float | None = None) -> None:
-        state = {**self._agent.state_dict(), "judged_at": self._judged_at}
+        state = {**self._agent.state_dict(), "judged_at": self._judged_at, "reached": self._reached}
         data = checkpoint.pack(self._config.family, self._config.tree(), state)
         keep_every = self._config.checkpoints.every or None
         self._record.checkpoint(self._agent.step, data, metric=headline, keep_every=keep_every)
