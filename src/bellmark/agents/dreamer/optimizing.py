@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bellmark.config import Choice, Config, knob, option
+
+if TYPE_CHECKING:
+    from bellmark.nets.optim import Clip
 
 OFFICIAL = "dreamerv3 configs.yaml"
 PROTOCOL = "research protocol"
@@ -18,6 +21,12 @@ class Agc(Choice):
     clip: float = knob(0.3, "largest ratio of a gradient's norm to its tensor's", source=OFFICIAL, gt=0)
     least: float = knob(1e-3, "a tensor's norm counts as at least this", source=OFFICIAL, gt=0)
 
+    def cut(self) -> Clip:
+        """What clips in place."""
+        from bellmark.nets.optim import agc
+
+        return agc(self.clip, self.least)
+
 
 class Norm(Choice):
     """The norm of the gradients of each part (model, policy, value) is cut."""
@@ -25,11 +34,23 @@ class Norm(Choice):
     kind: Literal["norm"] = "norm"
     clip: float = knob(100.0, "largest norm", source="dreamerv3-torch: 1000 model, 100 policy and value", gt=0)
 
+    def cut(self) -> Clip:
+        """What clips in place."""
+        from bellmark.nets.optim import by_part
+
+        return by_part(self.clip)
+
 
 class NoClip(Choice):
     """Gradients as they are."""
 
     kind: Literal["none"] = "none"
+
+    def cut(self) -> Clip:
+        """Nothing does."""
+        from bellmark.nets.optim import unclipped
+
+        return unclipped
 
 
 class Steady(Choice):

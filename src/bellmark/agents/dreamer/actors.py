@@ -1,0 +1,108 @@
+"""Policies over choices and over numbers: what their network's outputs mean.
+
+Axes: A choices or action dimensions; outputs are (*B, A) for choices, (*B, 2 A) for numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bellmark.ops import categorical
+
+
+class Actor(Protocol):
+    """A distribution over actions from a network's outputs."""
+
+    @property
+    def outputs(self) -> int:
+        """Numbers per state that it reads."""
+        ...
+
+    def noise(self, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Random numbers for `draw`, (*lead, A)."""
+        ...
+
+    def draw(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        """Actions (*B, A), without gradient."""
+        ...
+
+    def best(self, outputs: Tensor) -> Tensor:
+        """The most likely action (*B, A)."""
+        ...
+
+    def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
+        """(*B,)."""
+        ...
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """(*B,) in nats."""
+        ...
+
+
+class Chooser:
+    """One of A choices, with a share of uniform."""
+
+    def __init__(self, actions: int, unimix: float) -> None:
+        self.outputs = self.actions = actions
+        self._unimix = unimix
+
+    def noise(self, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Exponential."""
+        return categorical.noise((*lead, self.actions), generator)
+
+    def draw(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        """One-hot."""
+        return categorical.draw(self._probs(outputs), noise)
+
+    def best(self, outputs: Tensor) -> Tensor:
+        """One-hot."""
+        return categorical.mode(outputs)
+
+    def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
+        """ln p of the choice."""
+        return (self._probs(outputs).log() * action).sum(-1)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """-sum p ln p."""
+        return categorical.entropy(self._probs(outputs))
+
+    def _probs(self, outputs: Tensor) -> Tensor:
+        return categorical.mixed(outputs, self._unimix)
+
+
+class Mover:
+    """A normal per dimension: mean tanh, deviation between two bounds; what is beyond [-1, 1] the environment clips."""
+
+    def __init__(self, actions: int, min_std: float, max_std: float) -> None:
+        self.actions, self.outputs = actions, 2 * actions
+        self._low, self._high = min_std, max_std
+
+    def noise(self, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Normal."""
+        return torch.randn((*lead, self.actions), generator=generator, device=generator.device)
+
+    def draw(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        """mean + std * noise."""
+        mean, std = self._moments(outputs.detach())
+        return mean + std * noise
+
+    def best(self, outputs: Tensor) -> Tensor:
+        """The mean."""
+        return self._moments(outputs)[0]
+
+    def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
+        """Density of the action before it is clipped."""
+        mean, std = self._moments(outputs)
+        return -(((action - mean) / std).square() / 2 + std.log() + 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """ln std + (1 + ln 2 pi) / 2 per dimension."""
+        return (self._moments(outputs)[1].log() + 0.5 * (1 + math.log(2 * math.pi))).sum(-1)
+
+    def _moments(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        mean, spread = outputs.chunk(2, -1)
+        return mean.tanh(), self._low + (self._high - self._low) * (spread + 2.0).sigmoid()

@@ -1,0 +1,202 @@
+"""The learner of the dreamer family: DreamerV3 (Hafner et al. 2025; danijar/dreamerv3, 2026).
+
+`update` is the algorithm in the paper's order: follow replayed observations, dream from every state they lead to, learn
+from both in one loss. The terms are written out in `losses.py`, dreams in `imagination.py`. Deviations of the defaults
+from the official code: replay keeps recurrent states in half precision (theirs are bfloat16 throughout).
+
+Axes: T steps, B slices, H steps of a dream, N = T B dreams, D recurrent state, S latents, K classes, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bellmark.agents.api import Batch, Schedule, Spec, Window, Writeback
+from bellmark.agents.dreamer.acting import DreamingPolicy, kept
+from bellmark.agents.dreamer.config import Dreamer
+from bellmark.agents.dreamer.gating import Gate
+from bellmark.agents.dreamer.imagination import Worth, dream, judge
+from bellmark.agents.dreamer.losses import Lesson, lesson_of, model_terms, policy_term, replayed_term, value_term
+from bellmark.agents.dreamer.surprise import SurpriseMeter
+from bellmark.agents.dreamer.world import Networks, features
+from bellmark.nets.memory import keep_freed_memory
+from bellmark.nets.optim import LaProp, Part
+from bellmark.nets.rssm import States
+from bellmark.nets.slow import follow
+from bellmark.ops import categorical
+
+Metrics = dict[str, Tensor]
+SCALES = ("returns", "advantages")
+
+
+class DreamerAgent:
+    """A world model with a policy and a value that live in its dreams, their optimiser and their random state."""
+
+    def __init__(self, config: Dreamer, spec: Spec, device: str) -> None:
+        """Build for a task's sizes."""
+        keep_freed_memory()
+        torch.set_flush_denormal(True)
+        self.config, self.spec, self.device = config, spec, torch.device(device)
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.nets = Networks(spec, config.model, torch.Generator().manual_seed(config.seed)).to(self.device)
+        self.optimizer = laprop(config, self.nets)
+        self.meter = SurpriseMeter(config.surprise, self.device)
+        self.gate = Gate(config.gating, config.updates, self.device)
+        self.scales = {name: torch.zeros((), device=self.device) for name in SCALES}
+        self.updates = 0
+        self.policy = DreamingPolicy(config, self.nets)
+
+    @property
+    def blank(self) -> Mapping[str, Tensor]:
+        """Every row keeps the state that its observation led to: nothing where no policy acted."""
+        rssm = self.nets.rssm
+        return kept(torch.zeros(rssm.deter), torch.zeros(rssm.latents, rssm.classes))
+
+    @property
+    def window(self) -> Window:
+        """Slices over all starts, with the row before them whose state they begin at."""
+        c = self.config
+        return Window(batch=c.batch, length=c.length + c.context, whole=False, fresh=c.online_queue)
+
+    @property
+    def schedule(self) -> Schedule:
+        """Updates by the train ratio, from the first step or after random ones."""
+        collect = self.config.collect
+        return Schedule(collect.random_steps, collect.pretrain, self.config.per_step)
+
+    def update(self, batch: Batch, step: int) -> tuple[Metrics, Writeback | None]:
+        """One minibatch: the world model on replay, policy and value on dreams and replay, all in one loss."""
+        c, nets, learning = self.config, self.nets, self.config.learning
+        lesson = lesson_of(batch, c.context, nets.rssm.classes)
+        states = self._observe(lesson)
+        model, kl = model_terms(nets, states, lesson, learning)
+        reading = self.meter.observe(*components(c, model, kl))
+        decision = self.gate.decide(reading)
+        terms, metrics = dict(model), {**reading.metrics, **decision.metrics}
+        factor = self.factor(step)
+        factors: dict[str, Tensor | float] = {"model": factor}
+        if decision.possible:
+            behaviour, more = self._behaviour(states, lesson, step)
+            terms.update(behaviour)
+            metrics.update(more)
+            rate = decision.learns * decision.rate * factor
+            factors.update(policy=rate, value=rate)
+        weight = {name: getattr(c.loss, name) for name in terms}
+        loss = torch.stack([weight[name] * term for name, term in terms.items() if weight[name]]).sum()
+        norms = self.optimizer.step(loss, factors)
+        self.updates += 1
+        if decision.possible and self.updates % learning.critic.slow_every == 0:
+            follow(nets.slow_value, nets.value, learning.critic.slow_rate)
+        fresh = kept(states.deter_TBD.detach().flatten(0, 1), states.stoch_TBSK.detach().flatten(0, 1))
+        return (
+            {
+                **{f"loss/{name}": term.detach() for name, term in terms.items()},
+                "loss/total": loss.detach(),
+                **{f"model/kl_{name}": value for name, value in kl.items()},
+                **norms,
+                **metrics,
+            },
+            Writeback(lesson.rows_TB.flatten(), fresh),
+        )
+
+    def _observe(self, lesson: Lesson) -> States:
+        """The states that replayed observations lead to."""
+        nets = self.nets
+        noise = categorical.noise((*lesson.first_TB.shape, *lesson.stoch.shape[1:]), self.generator)
+        tokens = nets.encoder(lesson.obs_TBO)
+        return nets.rssm.observe(lesson.deter, lesson.stoch, lesson.action_TBA, tokens, lesson.first_TB, noise)
+
+    def _behaviour(self, states: States, lesson: Lesson, step: int) -> tuple[Metrics, Metrics]:
+        """The terms of policy and value, and what is worth knowing of the dreams."""
+        nets, learning = self.nets, self.config.learning
+        last = -(learning.imagination.last or len(lesson.reward_TB))
+        deter, stoch = states.deter_TBD[last:], states.stoch_TBSK[last:]
+        lesson = lesson._replace(**{name: getattr(lesson, name)[last:] for name in ROWS})
+        dreamed = dream(nets, deter.flatten(0, 1), stoch.flatten(0, 1), learning.imagination.horizon, self.generator)
+        logits = nets.value(dreamed.features_HNF)
+        worth = judge(nets, dreamed, logits.detach(), learning, learning.discount.gamma)
+        advantage = self._advantage(worth)
+        coef = learning.entropy.at(step / self.config.steps)
+        policy, entropy = policy_term(nets, dreamed, worth, advantage, coef)
+        boot = worth.target_HN[0].view_as(lesson.reward_TB)
+        terms = {
+            "policy": policy,
+            "value": value_term(nets, logits[:-1], worth.target_HN, worth.slow_HN, worth.weight_HN, learning.critic),
+            "repval": replayed_term(nets, features(deter, stoch), lesson, boot, learning),
+        }
+        metrics = {
+            "policy/entropy": entropy,
+            "value/mean": worth.value_HN.mean(),
+            "value/target": worth.target_HN.mean(),
+            "value/slow": worth.slow_HN.mean(),
+            "advantage/mean": advantage.mean(),
+            "advantage/std": advantage.std(),
+            "scale/returns": self.scales["returns"],
+            "dream/reward": worth.reward[1:].mean(),
+            "dream/continue": worth.alive[1:].mean(),
+            "dream/weight_end": worth.weight_HN[-1].mean(),
+        }
+        return terms, metrics
+
+    def _advantage(self, worth: Worth) -> Tensor:
+        """(H, N): how much better than expected, over the running scales, which move first."""
+        scales = self.config.learning.scales
+        self.scales["returns"] = scales.returns.next(self.scales["returns"], worth.target_HN)
+        raw = (worth.target_HN - worth.value_HN) / self.scales["returns"].clamp(min=scales.returns_least)
+        self.scales["advantages"] = scales.advantages.next(self.scales["advantages"], raw)
+        return raw / self.scales["advantages"].clamp(min=scales.advantages_least)
+
+    def factor(self, step: int) -> float:
+        """Of all learning rates at this update: the linear warm-up, times their course over the run."""
+        o = self.config.optimizer
+        return min(1.0, self.updates / o.warmup if o.warmup else 1.0) * o.course.at(step / self.config.steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters, optimiser, scales, surprise, gate, counters, random state."""
+        return {
+            "networks": self.nets.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scales": dict(self.scales),
+            "surprise": self.meter.state_dict(),
+            "gate": self.gate.state_dict(),
+            "updates": self.updates,
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue as the learner that was saved would have."""
+        self.nets.load_state_dict(state["networks"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scales = {name: state["scales"][name].to(self.device) for name in SCALES}
+        self.meter.load_state_dict(state["surprise"])
+        self.gate.load_state_dict(state["gate"])
+        self.updates = state["updates"]
+        self.generator.set_state(state["generator"].cpu())
+
+
+ROWS = ("obs_TBO", "action_TBA", "reward_TB", "terminated_TB", "first_TB", "last_TB", "rows_TB")
+MODEL = ("rec", "rew", "con", "dyn", "rep")
+
+
+def components(config: Dreamer, terms: Metrics, kl: Metrics) -> tuple[Tensor, Metrics]:
+    """The world model's weighted loss, and its parts as the surprise meter compares them: KL before the free bits."""
+    total = torch.stack([getattr(config.loss, name) * terms[name].detach() for name in MODEL]).sum()
+    parts = {"reconstruction": terms["rec"], "reward": terms["rew"], "continue": terms["con"]}
+    return total, {**parts, "kl_dyn": kl["dyn"], "kl_rep": kl["rep"]}
+
+
+def laprop(config: Dreamer, nets: Networks) -> LaProp:
+    """The optimiser over the three parts."""
+    o, parameters = config.optimizer, nets.parts()
+    rates = {"model": o.lr, "policy": o.actor_lr or o.lr, "value": o.critic_lr or o.lr}
+    return LaProp(
+        [Part(name, parameters[name], rates[name]) for name in rates],
+        beta1=o.beta1,
+        beta2=o.beta2,
+        eps=o.eps,
+        clip=o.clipping.cut(),
+    )

@@ -1,0 +1,125 @@
+"""The terms of the loss, in the paper's order (Hafner et al. 2025, eqs. 5, 10, 11; `dreamerv3/agent.py`).
+
+Axes: T steps, B slices, H steps of a dream, N dreams, K bins.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bellmark.agents.api import Batch
+from bellmark.agents.dreamer.imagination import Dream, Worth
+from bellmark.agents.dreamer.learning import Critic, Divergence, Learning
+from bellmark.agents.dreamer.world import Networks, features
+from bellmark.nets.rssm import States
+from bellmark.ops import categorical
+from bellmark.ops.lambda_return import lambda_return
+from bellmark.ops.two_hot import cross_entropy
+
+Terms = dict[str, Tensor]
+OVER_LATENTS = {"sum": lambda x: x.sum(-1), "mean": lambda x: x.mean(-1)}
+
+
+class Lesson(NamedTuple):
+    """T rows of B slices as the model learns from them: the action is the one that *led to* the observation."""
+
+    obs_TBO: Tensor
+    action_TBA: Tensor
+    reward_TB: Tensor
+    terminated_TB: Tensor
+    first_TB: Tensor
+    last_TB: Tensor  # the row ends its episode; unknown, hence False, in the last row of a slice
+    deter: Tensor  # (B, D) before the first row
+    stoch: Tensor  # (B, S, K)
+    rows_TB: Tensor
+
+
+class Model(NamedTuple):
+    """World-model terms, each (), and the divergence before the clip of free bits."""
+
+    terms: Terms
+    kl: Terms
+
+
+def model_terms(nets: Networks, states: States, lesson: Lesson, learning: Learning) -> Model:
+    """Reconstruction, reward, continuation and the two divergences."""
+    deter_TBD, stoch_TBSK, probs_TBSK = states
+    seen = features(deter_TBD, stoch_TBSK)
+    alive = learning.discount.continuation.target((~lesson.terminated_TB).float(), learning.discount.gamma)
+    kl = divergences(probs_TBSK, nets.rssm.prior(deter_TBD), learning.divergence)
+    free = learning.divergence.free
+    return Model(
+        {
+            "rec": nets.decoder.loss(deter_TBD, stoch_TBSK.flatten(-2), lesson.obs_TBO).mean(),
+            "rew": cross_entropy(nets.bins, nets.reward(seen), lesson.reward_TB).mean(),
+            "con": F.binary_cross_entropy_with_logits(nets.continuation(seen).squeeze(-1), alive),
+            "dyn": free.of(kl["dyn"]).mean(),
+            "rep": free.of(kl["rep"]).mean(),
+        },
+        {name: value.detach().mean() for name, value in kl.items()},
+    )
+
+
+def divergences(posterior: Tensor, prior: Tensor, chosen: Divergence) -> Terms:
+    """KL(posterior || prior) per row (T, B), its gradient into the prior (`dyn`) or the posterior (`rep`) alone."""
+    over = OVER_LATENTS[chosen.over_latents]
+    return {
+        "dyn": over(categorical.kl(posterior.detach(), prior)),
+        "rep": over(categorical.kl(posterior, prior.detach())),
+    }
+
+
+def policy_term(
+    nets: Networks, dreamed: Dream, worth: Worth, advantage_HN: Tensor, coef: float
+) -> tuple[Tensor, Tensor]:
+    """REINFORCE with an entropy bonus, () each: the term, and the policy's mean entropy.
+
+    Args:
+        advantage_HN: scaled.
+        coef: weight of the entropy.
+    """
+    outputs = nets.policy(dreamed.features_HNF[:-1])
+    log_prob = nets.actor.log_prob(outputs, dreamed.action_HNA)
+    entropy = nets.actor.entropy(outputs)
+    return -(worth.weight_HN * (log_prob * advantage_HN + coef * entropy)).mean(), entropy.detach().mean()
+
+
+def value_term(nets: Networks, logits: Tensor, target: Tensor, slow: Tensor, weight: Tensor, chosen: Critic) -> Tensor:
+    """Cross entropy against the returns and against the slow critic's means, (): all (*B,), logits (*B, K)."""
+    toward_return = cross_entropy(nets.bins, logits, target)
+    toward_slow = cross_entropy(nets.bins, logits, slow)
+    return (weight * (toward_return + chosen.slow_weight * toward_slow)).mean()
+
+
+def replayed_term(nets: Networks, seen: Tensor, lesson: Lesson, boot_TB: Tensor, learning: Learning) -> Tensor:
+    """Values regress to lambda returns of replayed rewards, bootstrapped with the dreamed return at the same state, ().
+
+    A real end is worth nothing; an episode that was cut, or left by the slice, is worth its last row's bootstrap.
+    """
+    critic, gamma = learning.critic, learning.discount.gamma
+    logits = nets.value(seen if critic.into_model else seen.detach())[:-1]
+    with torch.no_grad():
+        alive, going = (~lesson.terminated_TB).float(), (~lesson.last_TB).float()
+        target = lambda_return(lesson.reward_TB, alive * gamma, going * critic.lambda_, boot_TB)
+        slow = nets.bins.decode(nets.slow_value(seen[:-1]))
+    return value_term(nets, logits, target, slow, going[:-1], critic)
+
+
+def lesson_of(batch: Batch, context: int, latents: int) -> Lesson:
+    """Shift actions to the observation they led to, and begin at the latents stored in the row before the first.
+
+    Without context, slices begin at nothing, after no action.
+    """
+    before = batch.extras["deter"].float(), categorical.one_hot(batch.extras["stoch"].long(), latents)
+    led = torch.cat((torch.zeros_like(batch.action[:1]), batch.action[:-1]))
+    ends = torch.cat((batch.first[1:], torch.zeros_like(batch.first[:1]))) | batch.terminated
+    return Lesson(
+        *(column[context:] for column in (batch.obs, led, batch.reward, batch.terminated, batch.first, ends)),
+        deter=before[0][0] * context,
+        stoch=before[1][0] * context,
+        rows_TB=batch.rows[context:],
+    )

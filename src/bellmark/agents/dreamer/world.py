@@ -1,0 +1,98 @@
+"""The networks of the dreamer family: world model, policy, value and its slow copy.
+
+Axes: D recurrent state, S latents, K classes, F features = D + S K.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bellmark.agents.api import Spec
+from bellmark.agents.dreamer.actors import Actor, Chooser, Mover
+from bellmark.agents.dreamer.model import BlockGru, Model
+from bellmark.agents.dreamer.sight import PictureDecoder, PictureEncoder, VectorDecoder, VectorEncoder
+from bellmark.nets.rms import Dense, mlp
+from bellmark.nets.rssm import BlockCell, GruCells, Rssm
+from bellmark.nets.slow import slow_copy
+from bellmark.ops.two_hot import SymexpBins
+
+POLICY_SCALE = 0.01  # of the policy's last weights: it starts out almost uniform
+
+
+class Head(nn.Module):
+    """Hidden layers and a linear one on features."""
+
+    def __init__(
+        self, inputs: int, layers: int, outputs: int, model: Model, generator: torch.Generator, *, scale: float
+    ) -> None:
+        super().__init__()
+        widths = [inputs, *[model.widths.units] * layers]
+        self.hidden = mlp(widths, generator, norm=model.norm, activation=model.activation)
+        self.output = Dense(widths[-1], outputs, generator, scale=scale)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(*B, F) -> (*B, outputs)."""
+        out: Tensor = self.output(self.hidden(features))
+        return out
+
+
+class Networks(nn.Module):
+    """Everything that learns, and the slow copy of the value."""
+
+    def __init__(self, spec: Spec, model: Model, generator: torch.Generator) -> None:
+        super().__init__()
+        size = model.widths
+        self.bins = SymexpBins(limit=model.bin_limit, count=model.bins)
+        self.actions = spec.actions
+        self.actor: Actor = (
+            Chooser(spec.actions, model.policy_unimix)
+            if spec.discrete
+            else Mover(spec.actions, model.min_std, model.max_std)
+        )
+        stoch = model.latents * size.classes
+        features = size.deter + stoch
+        self.encoder = (PictureEncoder if spec.pixels else VectorEncoder)(spec, model, generator)
+        self.rssm = Rssm(
+            _cell(spec, model, generator),
+            size.deter,
+            self.encoder.width,
+            model.latents,
+            size.classes,
+            size.units,
+            generator,
+            unimix=model.unimix,
+            prior_layers=model.prior_layers,
+            posterior_layers=model.posterior_layers,
+            sees_deter=model.posterior == "recurrent",
+            norm=model.norm,
+            activation=model.activation,
+        )
+        self.decoder = (PictureDecoder if spec.pixels else VectorDecoder)(spec, model, features, generator)
+        self.reward = Head(features, model.reward_layers, model.bins, model, generator, scale=0.0)
+        self.continuation = Head(features, model.continue_layers, 1, model, generator, scale=1.0)
+        self.policy = Head(features, model.policy_layers, self.actor.outputs, model, generator, scale=POLICY_SCALE)
+        self.value = Head(features, model.value_layers, model.bins, model, generator, scale=0.0)
+        self.slow_value = slow_copy(self.value)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """What learns, by the part whose learning rate it has."""
+        world = (self.encoder, self.rssm, self.decoder, self.reward, self.continuation)
+        return {
+            "model": [p for module in world for p in module.parameters()],
+            "policy": list(self.policy.parameters()),
+            "value": list(self.value.parameters()),
+        }
+
+
+def features(deter: Tensor, stoch: Tensor) -> Tensor:
+    """What heads read: (*B, D) and (*B, S, K) -> (*B, F)."""
+    return torch.cat((deter, stoch.flatten(-2)), -1)
+
+
+def _cell(spec: Spec, model: Model, generator: torch.Generator) -> nn.Module:
+    size, layers = model.widths, {"norm": model.norm, "activation": model.activation}
+    sizes = (size.deter, model.latents * size.classes, spec.actions, size.units)
+    if isinstance(model.cell, BlockGru):
+        return BlockCell(*sizes, model.cell.blocks, generator, **layers)
+    return GruCells(*sizes, model.cell.cells, generator, **layers)
