@@ -46,6 +46,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "import": Entry(
             "bellmark.cli.import_:import_group", "Import runs from other trackers, CSV files and hand-kept logs."
         ),
+        "log": Entry(
+            "bellmark.cli.log:log",
+            "Keep EXPERIMENTS.md: every sweep and group of runs with settings, results, verdict.",
+        ),
         "report": Entry("bellmark.cli.report:report", "Judge a sweep or some runs and write the report."),
         "serve": Entry("bellmark.cli.serve:serve", "Show runs and sweeps as pages that follow the records."),
         "figures": Entry("bellmark.cli.figures:figures", "Write a sweep's figures for a paper."),

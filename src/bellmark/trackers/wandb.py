@@ -71,7 +71,7 @@ class WandbSink:
 
     def close(self, state: str) -> None:
         """End the run; anything but done counts as failed there."""
-        self._run.finish(exit_code=0 if state == "done" else 1, quiet=True)
+        self._run.finish(exit_code=0 if state == "done" else 1)
 
 
 def open_sink(meta: RunMeta, folder: Path) -> WandbSink:
