@@ -35,6 +35,11 @@ class Config(BaseModel):
         """The plain JSON tree: what a record stores and what `build` reads back unchanged."""
         return self.model_dump(mode="json")
 
+    @classmethod
+    def translate(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Dotted settings under the names of this tree; a family whose users know other names says which."""
+        return dict(settings)
+
 
 class Choice(Config):
     """One option of a union; a subclass declares `kind: Literal["name"] = "name"`."""

@@ -15,9 +15,10 @@ from typing import Any
 import yaml
 
 from bellmark import yaml12
-from bellmark.config import Config, branches, build, fingerprint, kind_of, model_fingerprint
+from bellmark.config import Config, branches, build, fingerprint, kind_of, model_fingerprint, parse_value
 from bellmark.errors import UserError, unknown
 from bellmark.shipped import recipes_dir
+from bellmark.sweeps.overrides import as_text
 
 FAMILIES = {  # name -> where its configuration class lives
     "finetune": "bellmark.agents.finetune.config:Finetune",
@@ -94,7 +95,8 @@ def resolve(recipe: Recipe | str | Path, overrides: Sequence[str] = ()) -> Resol
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
-    config = build(config_class(recipe.family), recipe.tree, overrides)
+    cls = config_class(recipe.family)
+    config = build(cls, recipe.tree, _in_our_words(cls, overrides))
     tree = config.tree()
     return Resolved(
         family=recipe.family,
@@ -105,6 +107,17 @@ def resolve(recipe: Recipe | str | Path, overrides: Sequence[str] = ()) -> Resol
         fingerprint=fingerprint(tree),
         model_fingerprint=model_fingerprint(config),
     )
+
+
+def _in_our_words(cls: type[Config], overrides: Sequence[str]) -> list[str]:
+    """Overrides with the names that a family's users know replaced by its own; all others as they were."""
+    ours = []
+    for override in overrides:
+        key, sep, text = override.partition("=")
+        known = cls.translate({key.strip(): parse_value(text.strip())}) if sep else {}
+        same = not sep or list(known) == [key.strip()]
+        ours += [override] if same else [as_text(path, value) for path, value in known.items()]
+    return ours
 
 
 def _locate(text: str, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bellmark.config import diff, flatten
+from bellmark.config import diff, flatten, knobs
 from bellmark.errors import UserError
 from bellmark.records.index import Index, Row
 from bellmark.sweeps.cells import Variant, outline
@@ -18,6 +18,7 @@ from bellmark.sweeps.overrides import Resolve, Resolved, as_text, in_order, with
 from bellmark.sweeps.schema import Settings, Sweep
 from bellmark.sweeps.work import Cell, Plan, PlannedRun, some
 
+NAMING = ("name", "task")  # the knob by which a kind of task says which of its tasks is meant
 PER_RUN = ("seed", "task")  # keys that differ between the runs of a cell by design
 
 
@@ -64,9 +65,11 @@ class _Planner:
         self._warnings[text] = None
 
     def _prune(self, variant: Variant) -> Variant:
-        live, dead = without_dead(self._base(variant), variant.settings)
+        base = self._base(variant)
+        words = base.config.translate
+        live, dead = without_dead(base, words(variant.settings))
         self._dead.update(dead.items())
-        return replace(variant, settings=live, swept={k: v for k, v in variant.swept.items() if k not in dead})
+        return replace(variant, settings=live, swept={k: v for k, v in words(variant.swept).items() if k not in dead})
 
     def _runs(self, variant: Variant) -> tuple[PlannedRun, ...]:
         self._check_fixed(variant)
@@ -137,7 +140,7 @@ class _Planner:
     ) -> Cell:
         changed = diff(baseline[0].resolved.tree, runs[0].resolved.tree)
         differs = {k: v for k, v in changed.items() if k != "seed"}
-        declared = {*variant.swept, *self._sweep.set}
+        declared = {*variant.swept, *self._base(variant).config.translate(self._sweep.set)}
         own = [o for o in runs[0].overrides if o.partition("=")[0].split(".")[0] not in PER_RUN]
         return Cell(
             arm=variant.arm,
@@ -155,7 +158,7 @@ class _Planner:
         """Warn about a key under `set` that changes nothing."""
         live = variant.settings
         full = self._resolve_or_none(variant.recipe, live)
-        for key in self._sweep.set.keys() & live.keys():
+        for key in self._base(variant).config.translate(self._sweep.set).keys() & live.keys():
             less = self._resolve_or_none(variant.recipe, {k: v for k, v in live.items() if k != key})
             if full and less and full.fingerprint == less.fingerprint:
                 value = value_text(live[key])
@@ -190,7 +193,9 @@ class _Planner:
 def task_name(tree: Mapping[str, Any]) -> str:
     """What a run's task is called: its name where the kind has several, else the kind."""
     task = tree.get("task", "")
-    return str(task.get("name") or task.get("kind", "")) if isinstance(task, Mapping) else str(task)
+    if not isinstance(task, Mapping):
+        return str(task)
+    return next((str(task[key]) for key in NAMING if task.get(key)), str(task.get("kind", "")))
 
 
 def _task_settings(task: str | Settings, base: Resolved) -> dict[str, Any]:
@@ -199,9 +204,11 @@ def _task_settings(task: str | Settings, base: Resolved) -> dict[str, Any]:
     if isinstance(task, Mapping):
         kind = {"task": task["kind"]} if task.get("kind", own.get("kind")) != own.get("kind") else {}
         return {**kind, **{f"task.{key}": value for key, value in task.items() if key != "kind"}}
-    if task in (own.get("kind"), own.get("name")):
+    naming = next((key for key in NAMING if key in own), "")
+    if task in (own.get("kind"), own.get(naming)):
         return {}
-    return {"task.name": task} if "name" in own else {"task": task}
+    kinds = next((k.options for k in knobs(type(base.config)) if k.path == "task"), ())
+    return {f"task.{naming}": task} if naming and task not in kinds else {"task": task}
 
 
 def _by_fingerprint(rows: Sequence[Row]) -> dict[str, Row]:

@@ -5,11 +5,13 @@ Defaults are TD-MPC2 as its official code runs it, but for the two of five value
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from bellmark.agents.api import Checkpoints, Collect, Evaluation
+from bellmark.agents.tdmpc import names
 from bellmark.agents.tdmpc.model import ActionValue, Clipped, Model
 from bellmark.agents.tdmpc.planning import Lazy, Never, Planner
 from bellmark.agents.tdmpc.policies import Gradient, PolicyLearning
@@ -105,6 +107,11 @@ class Tdmpc(Config):
     collect: Collecting = part(Collecting(), "how replay is filled")
     evaluation: Judged = part(Judged(), "how the agent is judged")
     checkpoints: Checkpoints = part(Checkpoints(), "what is kept on disk")
+
+    @classmethod
+    def translate(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings under the users' names (`names.py`) as ours."""
+        return names.translate(settings)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
