@@ -12,6 +12,7 @@ import click
 
 from bellmark.cli.complete import Override, RecipeName
 from bellmark.cli.hardware import device_option, threads_option
+from bellmark.cli.track import track_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,8 +38,16 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the final metrics as one JSON object.")
 @device_option
 @threads_option
+@track_option
 def train(
-    recipe: str, overrides: tuple[str, ...], root: Path, video: bool, as_json: bool, device: str, threads: int
+    recipe: str,
+    overrides: tuple[str, ...],
+    root: Path,
+    video: bool,
+    as_json: bool,
+    device: str,
+    threads: int,
+    track: tuple[str, ...],
 ) -> int:
     """Train one agent from a recipe.
 
@@ -51,15 +60,17 @@ def train(
       bellmark train gae_ppo_finetune
       bellmark train awr_rerollout advantage.n_q=4 advantage.n_v=4 seed=2
       bellmark train ppo steps=1e6 --video --threads 2
+      bellmark train ppo --track tensorboard,wandb
     """
     from bellmark.cli.families import resolve
     from bellmark.cli.screen import console
     from bellmark.records import Run
+    from bellmark.trackers.live import following
     from bellmark.train.run import REQUEUE, execute
 
     folder = run_folder(resolve(recipe, overrides), root)
     screen = console(stderr=as_json)
-    with _progress(screen, folder.name) as show:
+    with following(folder, track), _progress(screen, folder.name) as show:
         code = execute(folder, threads=threads, device=device, show=show, say=screen.print)
     run = Run(folder)
     if code == REQUEUE:
