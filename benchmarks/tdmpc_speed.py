@@ -1,0 +1,264 @@
+"""What acting, updating and reanalysing cost in the tdmpc family, beside TD-MPC2 written plainly and the peak.
+
+    python benchmarks/tdmpc_speed.py                    # every recipe, sizes 1 and 5; writes benchmarks/results/
+    python benchmarks/tdmpc_speed.py --only svg_ensemble --size 5 --turns 3
+
+Batch 256, slices of 3 steps, 512 plans, 6 iterations, 24 observations, 6 actions; synthetic numbers, so that no task
+is needed. FLOPs are those of matrix products as PyTorch counts them. The peak is measured in the same run: a product
+of 512 x 512 matrices, in fp32 and with `torch.set_float32_matmul_precision("medium")`, which uses bf16 units (AMX) on
+processors that have them. Seconds of the process are given beside those of the clock: on a shared machine they are
+what can be compared. `plain` is `plain_tdmpc2.py`, which stands for the official code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+import plain_tdmpc2
+import provenance
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from bellmark.agents.api import Batch, Spec
+from bellmark.agents.tdmpc.agent import TdmpcAgent
+from bellmark.agents.tdmpc.config import Tdmpc
+from bellmark.agents.tdmpc.model import SIZES
+from bellmark.cli.families import resolve
+
+OBSERVATIONS, ACTIONS, HORIZON, SLICES = 24, 6, 3, 256
+RECIPES = ("tdmpc2", "bmpc", "svg_ensemble")
+ACT_GOAL, UPDATE_GOAL, BMPC_GOAL, ENSEMBLE_GOAL = 4.0, 3.0, 3.0, 2.5
+
+
+class Products(TorchDispatchMode):
+    """Adds up the FLOPs of matrix products, those of backward passes too."""
+
+    flops = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation; where it is a product, count it."""
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+@dataclass
+class Timed:
+    """One thing that is timed: the best turn by the clock and the best by the processor."""
+
+    name: str
+    turn: Callable[[], object]
+    per_turn: int = 1  # how often the thing is done in a turn
+    flops: float = 0.0
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def count(self) -> None:
+        """FLOPs of one of it; also warms up."""
+        self.turn()
+        with Products() as counter:
+            self.turn()
+        self.flops = counter.flops / self.per_turn
+
+    def go(self) -> None:
+        """One turn."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.turn()
+        self.wall.append((time.perf_counter() - wall) / self.per_turn)
+        self.cpu.append((time.process_time() - cpu) / self.per_turn)
+
+    def row(self, peak: float) -> dict[str, float]:
+        """What is stored and printed: milliseconds, GFLOP, GFLOP/s and the share of the peak."""
+        best, cpu = min(self.wall), min(self.cpu)
+        return {
+            "wall_ms": round(1e3 * best, 1),
+            "median_ms": round(1e3 * sorted(self.wall)[len(self.wall) // 2], 1),
+            "cpu_ms": round(1e3 * cpu, 1),
+            "gflop": round(self.flops / 1e9, 2),
+            "gflop_per_s": round(self.flops / 1e9 / best, 1),
+            "of_peak": round(self.flops / 1e9 / best / peak, 3),
+        }
+
+
+def batch() -> Batch:
+    """A batch of random numbers in the shape of replay."""
+    shape = (HORIZON + 1, SLICES)
+    return Batch(
+        obs=torch.randn(*shape, OBSERVATIONS),
+        action=torch.rand(*shape, ACTIONS) * 2 - 1,
+        reward=torch.rand(shape),
+        terminated=torch.zeros(shape, dtype=torch.bool),
+        first=torch.zeros(shape, dtype=torch.bool),
+        extras={"expert": torch.cat((torch.zeros(*shape, ACTIONS), torch.ones(*shape, ACTIONS)), -1)},
+        rows=torch.arange(HORIZON * SLICES + SLICES).view(shape),
+    )
+
+
+def agent_of(recipe: str, size: int) -> TdmpcAgent:
+    """A learner past its pretraining."""
+    config = resolve(recipe, [f"model.size={size}"]).config
+    assert isinstance(config, Tdmpc)
+    agent = TdmpcAgent(config, Spec((OBSERVATIONS,), False, ACTIONS, False, 500, 2), "cpu")
+    agent.updates = agent.schedule.pretrain + 1  # an update that does not reanalyse
+    return agent
+
+
+def ours(recipe: str, size: int, states: int) -> list[Timed]:
+    """A recipe's act, update and, where it reanalyses, reanalysis of one state."""
+    agent, data = agent_of(recipe, size), batch()
+    obs, first, state = torch.randn(1, OBSERVATIONS), torch.zeros(1, dtype=torch.bool), agent.policy.initial(1)
+    pace = max(1, round(agent.schedule.per_step))
+    start = agent.updates - agent.updates % pace
+
+    def act() -> None:
+        agent.policy.act(obs, first, state, deterministic=False, generator=agent.generator)
+
+    def update() -> None:
+        for minibatch in range(pace):
+            agent.updates = start + minibatch + pace  # every part of the cadence once
+            agent.update(data, 1)
+
+    name = f"{recipe} {size}M"
+    timed = [Timed(f"{name} act", act), Timed(f"{name} updates of a step", update)]
+    if agent.config.reanalysis.kind == "lazy":
+        z = agent.nets.world.encode(torch.randn(states, OBSERVATIONS)).detach()
+        replan = lambda: agent.experts.replan(z, agent.generator)  # noqa: E731
+        timed.append(Timed(f"{name} reanalysis of a state", replan, per_turn=states))
+    return timed
+
+
+def plain(size: int) -> list[Timed]:
+    """The peer's act and update."""
+    peer = plain_tdmpc2.PlainTdmpc2(OBSERVATIONS, ACTIONS, SIZES[size])
+    data, obs = batch(), torch.randn(1, OBSERVATIONS)
+    update = (data.obs, data.action[:-1], data.reward[1:, :, None])
+    return [
+        Timed(f"plain {size}M act", lambda: peer.act(obs)),
+        Timed(f"plain {size}M updates of a step", lambda: peer.update(*update)),
+    ]
+
+
+def peaks(turns: int) -> dict[str, float]:
+    """GFLOP/s of a 512 x 512 product: fp32 as it is, fp32 at medium precision, bf16 tensors."""
+    found = {}
+    for name, precision, dtype in (
+        ("fp32", "highest", torch.float32),
+        ("medium", "medium", torch.float32),
+        ("bf16", "highest", torch.bfloat16),
+    ):
+        torch.set_float32_matmul_precision(precision)
+        a, b = torch.randn(512, 512).to(dtype), torch.randn(512, 512).to(dtype)
+        best = float("inf")
+        for _ in range(20 * turns):
+            began = time.perf_counter()
+            a @ b
+            best = min(best, time.perf_counter() - began)
+        found[name] = round(2 * 512**3 / best / 1e9, 1)
+    torch.set_float32_matmul_precision("highest")
+    return found
+
+
+def where_it_goes(timed: Timed) -> dict[str, float]:
+    """Processor seconds of a turn by kind of operation."""
+    kinds = {
+        "matrix products": ("addmm", "bmm", "mm"),
+        "layer norms": ("layer_norm",),
+        "Mish": ("sigmoid", "addcmul", "rsub"),
+        "SimNorm and readout": ("softmax", "logsumexp"),
+        "optimiser and slow copies": ("_fused_adam", "_foreach", "lerp"),
+        "dropout": ("bernoulli",),
+    }
+    timed.turn()
+    with profile(activities=[ProfilerActivity.CPU]) as recorded, record_function("turn"):
+        timed.turn()
+    spent = dict.fromkeys([*kinds, "all else"], 0.0)
+    for event in recorded.key_averages():
+        kind = next((k for k, words in kinds.items() if any(word in event.key for word in words)), "all else")
+        spent[kind] += event.self_cpu_time_total / 1e6 / timed.per_turn
+    return {kind: round(seconds, 3) for kind, seconds in spent.items()}
+
+
+def goals(rows: dict[str, dict[str, float]]) -> list[str]:
+    """Every goal that these rows can speak to, in processor seconds."""
+
+    def cpu(name: str) -> float:
+        return rows[name]["cpu_ms"] / 1e3
+
+    said = []
+    for size in SIZES:
+        for what, goal in (("act", ACT_GOAL), ("updates of a step", UPDATE_GOAL)):
+            mine, peer = f"tdmpc2 {size}M {what}", f"plain {size}M {what}"
+            if mine in rows and peer in rows:
+                wall = rows[peer]["wall_ms"] / rows[mine]["wall_ms"]
+                said.append(f"{mine}: {cpu(peer) / cpu(mine):.2f}x by cpu, {wall:.2f}x by clock (goal {goal}x at 5M)")
+        replan = f"bmpc {size}M reanalysis of a state"
+        if replan in rows and f"tdmpc2 {size}M act" in rows:
+            bmpc = cpu(f"bmpc {size}M act") + cpu(f"bmpc {size}M updates of a step") + 6 * cpu(replan)
+            base = cpu(f"tdmpc2 {size}M act") + cpu(f"tdmpc2 {size}M updates of a step")
+            said.append(f"bmpc {size}M step: {bmpc:.2f} cpu s, {bmpc / base:.2f}x tdmpc2's (goal {BMPC_GOAL}x)")
+        if f"svg_ensemble {size}M act" in rows:
+            whole = cpu(f"svg_ensemble {size}M act") + cpu(f"svg_ensemble {size}M updates of a step")
+            said.append(f"svg_ensemble {size}M step: {whole:.2f} cpu s (goal {ENSEMBLE_GOAL} at 5M)")
+    return said
+
+
+@click.command()
+@click.option("--size", "sizes", type=click.Choice(["1", "5", "19"]), multiple=True, default=["1", "5"])
+@click.option("--only", type=click.Choice([*RECIPES, "plain"]), multiple=True, help="These alone; else all.")
+@click.option("--turns", default=10, show_default=True, help="Turns of each; they alternate, and the best counts.")
+@click.option("--states", default=12, show_default=True, help="States reanalysed in a turn.")
+@click.option("--threads", default=1, show_default=True, help="Threads of PyTorch.")
+@click.option("--medium", is_flag=True, help="Products at medium precision (bf16 units where there are any).")
+@click.option("--save/--no-save", default=True, show_default=True, help="Write the result file.")
+def main(
+    sizes: tuple[str, ...], only: tuple[str, ...], turns: int, states: int, threads: int, medium: bool, save: bool
+) -> None:
+    """Measure the tdmpc family's speed."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    peak = peaks(turns)
+    torch.set_float32_matmul_precision("medium" if medium else "highest")
+    contenders: list[Timed] = []
+    for size in map(int, sizes):
+        for recipe in only or (*RECIPES, "plain"):
+            contenders += plain(size) if recipe == "plain" else ours(recipe, size, states)
+    for timed in contenders:
+        timed.count()
+    for _ in range(turns):
+        for timed in contenders:
+            timed.go()
+    rows = {t.name: t.row(peak["medium" if medium else "fp32"]) for t in contenders}
+    split = {t.name: where_it_goes(t) for t in contenders}
+    report(peak, rows, split)
+    if save:
+        result: dict[str, Any] = {"threads": threads, "medium": medium, "turns": turns, "peak_gflop_per_s": peak}
+        name = f"tdmpc_speed{'_medium' if medium else ''}"
+        print(f"wrote {provenance.save(name, {**result, 'rows': rows, 'cpu_seconds_by_kind': split})}")
+
+
+def report(peak: dict[str, float], rows: dict[str, dict[str, float]], split: dict[str, dict[str, float]]) -> None:
+    """Print the tables and what they say of the goals."""
+    print("peak GFLOP/s:", ", ".join(f"{name} {speed:,.0f}" for name, speed in peak.items()))
+    print(f"{'':<40}{'best ms':>9}{'median':>9}{'cpu ms':>9}{'GFLOP':>8}{'GFLOP/s':>9}{'of peak':>9}")
+    for name, row in rows.items():
+        cells = [row["wall_ms"], row["median_ms"], row["cpu_ms"], row["gflop"], row["gflop_per_s"]]
+        figures = "".join(f"{x:>9.1f}" for x in cells[:3])
+        print(f"{name:<40}{figures}{cells[3]:>8.2f}{cells[4]:>9.1f}{row['of_peak']:>9.0%}")
+    print("\ncpu seconds by kind of operation")
+    kinds = list(next(iter(split.values())))
+    print(f"{'':<40}" + "".join(f"{kind.split(' ')[0]:>11}" for kind in kinds))
+    for name, spent in split.items():
+        print(f"{name:<40}" + "".join(f"{spent[kind]:>11.3f}" for kind in kinds))
+    print("\n" + "\n".join(goals(rows)))
+
+
+if __name__ == "__main__":
+    main()
