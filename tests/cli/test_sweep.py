@@ -13,7 +13,7 @@ import yaml
 
 from bellmark.cli import main
 from bellmark.sweeps import local
-from bellmark.sweeps.local import Outcome
+from bellmark.sweeps.launch import Outcome
 from bellmark.sweeps.schema import Expect, ListCell, Resources, Sweep
 from bellmark.sweeps.work import Plan
 

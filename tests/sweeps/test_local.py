@@ -19,7 +19,8 @@ from toy import resolve
 
 from bellmark.errors import UserError
 from bellmark.records import Run, scan
-from bellmark.sweeps.local import Outcome, launch_local
+from bellmark.sweeps.launch import Outcome
+from bellmark.sweeps.local import launch_local
 from bellmark.sweeps.plan import plan
 from bellmark.sweeps.progress import Board
 from bellmark.sweeps.schema import Sweep

@@ -17,7 +17,7 @@ from bellmark.sweeps.table import COLOUR
 from bellmark.sweeps.work import ENDED, Cell, Plan, PlannedRun, some
 
 if TYPE_CHECKING:
-    from bellmark.sweeps.local import Outcome
+    from bellmark.sweeps.launch import Outcome
 
 MOST_DIFFERENCES = 6  # per cell in the table; the rest is counted
 

@@ -11,47 +11,36 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
+from typing import Any
 
 from bellmark.errors import UserError
-from bellmark.records import Provenance, RunMeta, collect_provenance, create_run, now_utc, read_status
+from bellmark.records import collect_provenance, create_run, read_status
+from bellmark.sweeps.launch import (
+    BAD_INPUT,
+    DONE,
+    GRACE_SECONDS,
+    REQUEUE,
+    RUN_CELL,
+    Outcome,
+    Stop,
+    line_of,
+    meta_of,
+    why,
+)
 from bellmark.sweeps.progress import Board, Line, Silent, View
 from bellmark.sweeps.seats import Seat
+from bellmark.sweeps.session import cancelled, session
 from bellmark.sweeps.warden import TOKEN, Warden
-from bellmark.sweeps.work import ENDED, Plan, PlannedRun
+from bellmark.sweeps.work import ENDED, Plan
 
-DONE, FAILED, BAD_INPUT, REQUEUE = 0, 1, 2, 75
-RUN_CELL = (sys.executable, "-m", "bellmark.cli", "run-cell")
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-GRACE_SECONDS = 60.0  # for workers to save themselves once the launcher is gone
 POLL_SECONDS = 0.05
 SHOW_SECONDS = 0.5
 FRUITLESS = 3  # requeues in a row without a step forward until a run counts as failed
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a launch."""
-
-    done: tuple[str, ...]  # names of runs, those finished before included
-    failed: dict[str, str]  # name -> why
-    left: tuple[str, ...]  # saved or never started: the same command goes on with them
-    bad_input: bool = False  # whether every failure was one
-
-    @property
-    def exit_code(self) -> int:
-        """0 all done; 1 a run failed; 2 runs failed, all for bad input; 75 something is left for the next call."""
-        if self.failed:
-            return BAD_INPUT if self.bad_input else FAILED
-        return REQUEUE if self.left else DONE
 
 
 @dataclass
@@ -62,32 +51,6 @@ class _Worker:
     from_step: int
 
 
-@dataclass
-class _Stop:
-    """How often somebody asked to stop."""
-
-    asked: int = 0
-    heeded: int = 0
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler."""
-        self.asked += 1
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Count stop signals while inside. One that is ignored (nohup) stays so, except SIGINT: scripts that start the
-        launcher in the background make it ignored, and `kill -INT` should save all the same."""
-        former = {s: signal.getsignal(s) for s in STOP_SIGNALS}
-        for number, handler in former.items():
-            if handler is not signal.SIG_IGN or number == signal.SIGINT:
-                signal.signal(number, self)
-        try:
-            yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
-
-
 def launch_local(
     plan: Plan,
     seats: Sequence[Seat],
@@ -96,6 +59,7 @@ def launch_local(
     command: Sequence[str] = RUN_CELL,
     view: View | None = None,
     grace: float = GRACE_SECONDS,
+    options: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Run what is missing of a plan, as many runs at once as there are seats; returns when nothing can go on.
 
@@ -105,14 +69,20 @@ def launch_local(
         retry_failed: whether runs that failed earlier are tried again.
         command: the runner; the run's folder is appended.
         grace: seconds that workers get to save themselves if the launcher is killed.
+        options: what `sweep resume` is to go on with; kept beside the runs.
 
     Raises:
         UserError: another launch of the same sweep is at work on this machine.
     """
     token = uuid.uuid4().hex
-    stop = _Stop()
-    with _alone(plan), stop.listening(), Warden(token, grace), view or Silent() as shown:
-        return _Launch(plan, seats, retry_failed, command, shown, token, stop).run()
+    stop = Stop()
+    with (
+        session(plan, "local", options or {}) as since,
+        stop.listening(),
+        Warden(token, grace),
+        view or Silent() as shown,
+    ):
+        return _Launch(plan, seats, retry_failed, command, shown, token, stop, since).run()
 
 
 @dataclass
@@ -123,7 +93,8 @@ class _Launch:
     command: Sequence[str]
     view: View
     token: str
-    stop: _Stop
+    stop: Stop
+    since: float
     workers: list[_Worker] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     codes: Counter[int] = field(default_factory=Counter)
@@ -131,7 +102,7 @@ class _Launch:
 
     def __post_init__(self) -> None:
         missing = self.plan.to_run(retry_failed=self.retry_failed)
-        self.lines = [_line(run, run in missing) for run in self.plan.runs]
+        self.lines = [line_of(run, run in missing) for run in self.plan.runs]
         self.queue = deque(line for line in self.lines if line.state == "waiting")
         self.free = list(reversed(self.seats))
         self.origin = collect_provenance()
@@ -142,6 +113,7 @@ class _Launch:
         """To the end, or to a stop; whatever happens, no worker is left."""
         try:
             while self.queue or self.workers:
+                self._heed_cancel()
                 self._heed_stop()
                 while self.queue and self.free and not self.stop.asked:
                     self._start(self.queue.popleft(), self.free.pop())
@@ -158,8 +130,9 @@ class _Launch:
     def _start(self, line: Line, seat: Seat) -> None:
         run = line.run
         if not run.exists:
+            device = "cuda" if seat.gpus else "cpu"
             try:
-                create_run(run.dir, _meta(self.plan, run, seat, self.origin), self.origin.dirty_diff)
+                create_run(run.dir, meta_of(self.plan, run, device, self.origin), self.origin.dirty_diff)
             except UserError as error:  # the folder is there but damaged
                 self.free.append(seat)
                 self._fail(line, BAD_INPUT, str(error))
@@ -209,13 +182,18 @@ class _Launch:
         elif code < 0 and self.stop.asked:  # killed by us, or asked before it could listen
             line.state = "lost"
         else:
-            self._fail(line, code, _why(code, run.dir))
+            self._fail(line, code, why(code, run.dir))
 
     def _fail(self, line: Line, code: int, why: str) -> None:
         line.state, line.reason = "failed", why
         self.failed[line.run.name] = why
         self.codes[code] += 1
         self.view.say(f"{line.run.name}: {why}; see {line.run.dir / 'log.txt'}")
+
+    def _heed_cancel(self) -> None:
+        if not self.stop.asked and cancelled(self.plan.home, self.since):
+            self.view.say("cancelled: every run saves itself")
+            self.stop.asked = 1
 
     def _heed_stop(self) -> None:
         if self.stop.heeded == self.stop.asked:
@@ -266,45 +244,6 @@ class _Launch:
         return Outcome(done, self.failed, left, bad_input=only_bad_input)
 
 
-def _line(run: PlannedRun, missing: bool) -> Line:
-    state = "waiting" if missing else {"running": "elsewhere"}.get(run.state, run.state)
-    status = read_status(run.dir) if run.exists else None
-    line = Line(run, state, step=run.step, total=run.steps)
-    if status is not None:
-        line.total, line.brief, line.reason = status.total or run.steps, status.brief, status.reason
-    return line
-
-
-def _meta(plan: Plan, run: PlannedRun, seat: Seat, origin: Provenance) -> RunMeta:
-    tree = run.resolved.tree
-    start = tree.get("start")
-    cell = next(cell for cell in plan.cells if cell.arm == run.arm)
-    return RunMeta(
-        name=run.name,
-        family=run.resolved.family,
-        recipe=run.resolved.recipe,
-        overrides=list(run.overrides),
-        config=tree,
-        fingerprint=run.fingerprint,
-        model_fingerprint=run.resolved.model_fingerprint,
-        task=run.task,
-        seed=run.seed,
-        steps=run.steps,
-        parent_checkpoint=start.get("checkpoint") if isinstance(start, dict) else None,
-        sweep=plan.sweep.name,
-        arm=run.arm,
-        cell=cell.place,
-        commit=origin.commit,
-        dirty=origin.dirty,
-        host=origin.host,
-        device="cuda" if seat.gpus else "cpu",
-        versions=origin.versions,
-        created=now_utc(),
-        command=origin.command,
-        group=plan.sweep.name,
-    )
-
-
 def _ended(process: subprocess.Popen[bytes]) -> bool:
     """Whether a child has ended, without reaping it."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
@@ -317,35 +256,3 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
         return
     except PermissionError:  # macOS says so of a group that holds only the dead
         return
-
-
-def _why(code: int, folder: Path) -> str:
-    """Why a worker failed, in a few words; for bad input its own."""
-    if code < 0:
-        name = signal.Signals(-code).name
-        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    if code == BAD_INPUT:
-        lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1].removeprefix("bellmark: error: ") if lines else "bad input"
-    return f"failed with exit code {code}"
-
-
-@contextmanager
-def _alone(plan: Plan) -> Iterator[None]:
-    """Keep a second launch of the same sweep away; the system lets go when this process ends, however it ends."""
-    import fcntl
-
-    folder = plan.home
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".launcher.lock", "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise UserError(
-                f"sweep {plan.sweep.name} is being run by process {lock.read().strip() or '?'}; wait for it or stop it"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
