@@ -78,6 +78,8 @@ EXTRA_OF = {
     "mlflow": "mlflow",
     "starlette": "serve",
     "uvicorn": "serve",
+    "submitit": "slurm",
+    "ray": "ray",
 }
 
 

@@ -46,7 +46,7 @@ def send(process: psutil.Process, number: signal.Signals) -> None:
 def end_all(token: str, grace: float) -> None:
     """Ask the workers to save themselves, then kill whatever is left after the grace time."""
     for process in bearers(token):
-        if process.pid == os.getpgid(process.pid):  # a worker; its children are its own to end
+        if _leads(process.pid):  # a worker; its children are its own to end
             send(process, signal.SIGTERM)
     deadline = time.monotonic() + grace
     while any(bearers(token)) and time.monotonic() < deadline:
@@ -55,6 +55,14 @@ def end_all(token: str, grace: float) -> None:
         for process in left:
             send(process, signal.SIGKILL)
         time.sleep(POLL_SECONDS)
+
+
+def _leads(pid: int) -> bool:
+    """Whether a process leads its group; one that is gone does not."""
+    try:
+        return os.getpgid(pid) == pid
+    except ProcessLookupError:
+        return False
 
 
 class Warden:

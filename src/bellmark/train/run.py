@@ -31,7 +31,10 @@ Say = Callable[[str], None]  # a line about the run for whoever started it; log.
 
 
 class StopRequest:
-    """Whether somebody asked this process to save and leave; a second request leaves at once."""
+    """Whether somebody asked this process to save and leave; Ctrl-C after a request leaves at once.
+
+    A repeated SIGTERM or SIGUSR2 does not hurry: clusters send one after the other to a job that they take back.
+    """
 
     def __init__(self) -> None:
         self.name = ""
@@ -52,9 +55,9 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.name = signal.Signals(number).name
+        self.name = self.name or signal.Signals(number).name
 
 
 def execute(
