@@ -29,10 +29,13 @@ LOG_BYTES = 12_000
 Source = Callable[[Path], str]  # where the page finds a video; "" when it is not to be had
 
 
-def document(run: Run, findings: Sequence[Finding], *, points: int, video: Source, log: bool) -> dict[str, Any]:
+def document(
+    run: Run, findings: Sequence[Finding], problems: Sequence[str], *, points: int, video: Source, log: bool
+) -> dict[str, Any]:
     """Everything about one run.
 
     Args:
+        problems: damage of the record that was read around.
         points: most per metric; longer curves keep the extremes of every stretch.
         log: whether the end of the log is told even when nothing went wrong.
     """
@@ -56,7 +59,7 @@ def document(run: Run, findings: Sequence[Finding], *, points: int, video: Sourc
             [c.path.name, c.step, None if c.metric is None else plain([c.metric])[0], c.facts.bytes]
             for c in run.checkpoints()
         ],
-        "problems": run.problems(),
+        "problems": list(problems),
         "log": _tail(run.path / LOG) if told else "",
     }
 
@@ -70,7 +73,8 @@ def documents(dossier: Dossier) -> dict[str, str]:
     points = min(max(PAGE_NUMBERS // max(metrics * len(recorded), 1), FEWEST_POINTS), MOST_POINTS)
     embed = Embed(PAGE_VIDEOS)
     return {
-        run.name: pack(document(Run(run.path), run.findings, points=points, video=embed, log=False)) for run in recorded
+        run.name: pack(document(Run(run.path), run.findings, run.notes, points=points, video=embed, log=False))
+        for run in recorded
     }
 
 
@@ -110,7 +114,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "Task", meta.task
     yield "Seed", str(meta.seed)
     yield "Recipe", " ".join([meta.recipe, *meta.overrides])
-    yield "Start", meta.parent_checkpoint or "from scratch"
+    yield "Start checkpoint", meta.parent_checkpoint or ""
     yield "Attempts", str(status.attempt)
     yield "Code", code_of(meta.commit, run.dirty_diff())
     yield "Fingerprint", meta.fingerprint

@@ -40,7 +40,8 @@ class RunRow:
     state: str
     step: int
     total: int
-    value: str  # of the page's metric, the latest
+    value: str  # the latest
+    metric: str  # of the value, where it is not the same for all rows
     value_key: str  # to order by
     health: str  # the gravest finding
     folder: str

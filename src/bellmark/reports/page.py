@@ -195,6 +195,7 @@ def _run_row(run: RunRecord, dossier: Dossier) -> RunRow:
         step=run.step,
         total=run.total,
         value=Unit(dossier.metric).value(value),
+        metric="",
         value_key=f"{value:.6g}" if math.isfinite(value) else "",
         health=gravest(run.findings),
         folder=str(run.path),

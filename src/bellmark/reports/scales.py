@@ -81,13 +81,15 @@ def thin(count: int, most: int) -> list[int]:
 
 def outline(values: Floats, most: int) -> list[int]:
     """Indices of at most about `most` points of a long curve that keep the highest and lowest of every stretch."""
-    if len(values) <= most:
-        return list(range(len(values)))
-    kept = {0, len(values) - 1}
-    for part in np.array_split(np.arange(len(values)), most // 2):
-        stretch = np.nan_to_num(values[part])
-        kept |= {int(part[stretch.argmin()]), int(part[stretch.argmax()])}
-    return sorted(kept)
+    count, parts = len(values), most // 2
+    if count <= most:
+        return list(range(count))
+    length = -(-count // parts)
+    # what is padded repeats the last value, so that an index found there stands for it
+    table = np.pad(np.nan_to_num(values), (0, parts * length - count), mode="edge").reshape(parts, length)
+    first = np.arange(parts) * length
+    found = np.concatenate([[0, count - 1], first + table.argmin(axis=1), first + table.argmax(axis=1)])
+    return np.unique(np.minimum(found, count - 1)).tolist()
 
 
 def text_of(axis: Axis, write: Callable[[float], str]) -> list[tuple[float, str]]:

@@ -122,7 +122,7 @@ class Site:
 
             return f"{BASE}data/video?{urlencode({'name': key, 'file': file.name})}"
 
-        return document(run, self._diagnose(run), points=LIVE_POINTS, video=source, log=True)
+        return document(run, self._diagnose(run), run.problems(), points=LIVE_POINTS, video=source, log=True)
 
     def video(self, key: str, name: str) -> tuple[Path, str] | None:
         """(file, media type) of a run's video; None where there is none of this name."""
@@ -248,7 +248,8 @@ def _home_row(row: Row, key: str) -> RunRow:
         state=row.status.state,
         step=row.status.step,
         total=row.status.total or row.meta.steps,
-        value=f"{Unit(metric).value(value)} {metric}" if metric else DASH,
+        value=Unit(metric).value(value) if metric else DASH,
+        metric=metric,
         value_key=f"{value:.6g}" if value == value else "",
         health=gravest(()),
         folder=row.path.parent.name,

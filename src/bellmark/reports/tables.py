@@ -122,7 +122,7 @@ def evaluations(dossier: Dossier, *, most: int = MOST_EVALUATIONS, seeds: bool =
         runs = [run for run in dossier.runs if run.task == task and len(run.trace.step)]
         if not runs:
             continue
-        every = sorted({int(step) for run in runs for step in run.trace.step})
+        every = np.unique(np.concatenate([run.trace.step for run in runs])).tolist()
         steps = tuple(every[i] for i in thin(len(every), most))
         rows = tuple(row for arm in dossier.arms for row in _arm_rows(arm, task, steps, dossier, seeds))
         tables.append(EvaluationTable(task, steps, rows, len(every) - len(steps)))

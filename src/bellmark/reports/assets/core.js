@@ -68,7 +68,7 @@ const bellmark = (() => {
     canvas.height = Math.round(height * dots);
     const pen = canvas.getContext("2d");
     pen.scale(dots, dots);
-    pen.lineJoin = pen.lineCap = "round";
+    pen.lineJoin = "bevel";  // thin lines: several times faster than round, and not seen
     return { pen, width, height };
   }
 

@@ -1,6 +1,6 @@
 // The table of runs: filter, order, and two ticked runs side by side.
 (() => {
-  const PAIR = 2;
+  const PAIR = 2, FIRST = 100, MORE = 200;  // rows shown at first, and added at a press of the button
 
   function bind(section) {
     const table = section.querySelector("table"), body = table.tBodies[0], rows = [...body.rows];
@@ -8,14 +8,22 @@
     const words = new Map();  // row -> its text, read when first asked for
     const textOf = (row) => words.get(row) ?? words.set(row, `${row.textContent} ${row.dataset.state}`.toLowerCase()).get(row);
 
+    let fitting = rows, limit = FIRST;
+
+    function show() {
+      fitting.forEach((row, i) => { row.hidden = i >= limit; });
+      rest.hidden = fitting.length <= limit;
+      rest.textContent = `Show ${Math.min(MORE, fitting.length - limit)} of ${(fitting.length - limit).toLocaleString("en")} more`;
+    }
+
     function filter() {
       const wanted = field.value.toLowerCase().split(/\s+/).filter(Boolean);
-      let n = 0;
-      for (const row of rows) {
-        row.hidden = !wanted.every((word) => (word[0] === "-" && word.length > 1 ? !textOf(row).includes(word.slice(1)) : textOf(row).includes(word)));
-        n += !row.hidden;
-      }
-      count.textContent = wanted.length ? `${n.toLocaleString("en")} of ${rows.length.toLocaleString("en")} runs` : "";
+      const fits = (text) => wanted.every((word) => (word[0] === "-" && word.length > 1 ? !text.includes(word.slice(1)) : text.includes(word)));
+      fitting = wanted.length ? rows.filter((row) => fits(textOf(row))) : rows;
+      rows.forEach((row) => { row.hidden = true; });
+      limit = FIRST;
+      show();
+      count.textContent = wanted.length ? `${fitting.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} runs` : "";
     }
 
     function order(head) {
@@ -26,6 +34,7 @@
       const compare = (a, b) => (typeof a === typeof b ? (a < b ? -1 : Number(a > b)) : typeof a === "number" ? -1 : 1);
       rows.sort((a, b) => (down ? -1 : 1) * compare(key.get(a), key.get(b)));
       body.append(...rows);
+      filter();
     }
 
     function keyOf(cell) {
@@ -41,11 +50,14 @@
       button.disabled = ticked().length !== PAIR;
     }
 
-    if (field) field.addEventListener("input", filter);
+    const rest = bellmark.element("button", { type: "button", click: () => { limit += MORE; show(); } });
+    section.append(bellmark.element("div", { class: "tools" }, rest));
+    field.addEventListener("input", filter);
     table.querySelectorAll("th button").forEach((b) => b.addEventListener("click", () => order(b.parentElement)));
     body.addEventListener("change", tick);
     button.addEventListener("click", () => bellmark.visit("compare", ...ticked().map((box) => box.value)));
     section.classList.add("ready");
+    filter();
   }
 
   bellmark.bindRuns = (root) => root.querySelectorAll(".runs-table").forEach(bind);
