@@ -5,6 +5,9 @@
 Each writer logs the same rows to a file of its own on the same disk; the writers take turns in short blocks, so that a
 neighbour's load falls on all of them alike. The goal is a median of 10 us or less for ours; 3 to 5 us are the floor
 that a system call and the formatting of 20 floats leave. The goal is reported, not asserted: a busy machine is no bug.
+
+`bellmark, followed` logs to a record that a process of its own hands on to TensorBoard meanwhile, as `--track` does;
+`tensorboard` is that library's own writer called on the training thread, which is what following spares.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -24,6 +28,7 @@ import provenance
 from numpy.typing import NDArray
 
 from bellmark.records import RunMeta, RunWriter, create_run
+from bellmark.trackers.live import following
 
 GOAL_US = 10.0
 SCALARS = 20
@@ -67,6 +72,45 @@ def sqlite_commit(folder: Path) -> Iterator[Log]:
     db.close()
 
 
+@contextmanager
+def tensorboard_writer(folder: Path) -> Iterator[Log]:
+    """The usual way to TensorBoard: its queue and thread in the training process, one scalar a call."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    writer = EventFileWriter(str(folder / "tensorboard"))
+
+    def log(step: int, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
+            writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+    yield log
+    writer.close()
+
+
+@contextmanager
+def record(folder: Path, count: int, track: tuple[str, ...] = ()) -> Iterator[Log]:
+    """Ours, alone or followed by trackers."""
+    meta = RunMeta(
+        name="bench",
+        family="none",
+        recipe="none",
+        overrides=[],
+        config={},
+        fingerprint="0",
+        model_fingerprint="0",
+        task="none",
+        seed=0,
+        steps=count,
+    )
+    run = create_run(folder, meta)
+    with following(run, track), RunWriter(run) as writer:
+        yield writer.log
+        writer.finish("done")
+
+
 def measure(writers: dict[str, Log], count: int) -> dict[str, NDArray[np.float64]]:
     """Microseconds of every call of every writer; (count,) each."""
     metrics = rows(count)
@@ -85,9 +129,9 @@ def measure(writers: dict[str, Log], count: int) -> dict[str, NDArray[np.float64
 def report(spent: dict[str, NDArray[np.float64]]) -> dict[str, object]:
     """Print the table; return what the result file holds."""
     print(f"{SCALARS} scalars per row, {len(next(iter(spent.values()))):,} rows, microseconds per row")
-    print(f"{'writer':<16}{'p50':>8}{'p99':>9}{'mean':>9}")
+    print(f"{'writer':<20}{'p50':>8}{'p99':>9}{'mean':>9}")
     for name, us in spent.items():
-        print(f"{name:<16}{np.percentile(us, 50):>8.1f}{np.percentile(us, 99):>9.1f}{us.mean():>9.1f}")
+        print(f"{name:<20}{np.percentile(us, 50):>8.1f}{np.percentile(us, 99):>9.1f}{us.mean():>9.1f}")
     ours = float(np.percentile(spent["bellmark"], 50))
     print(f"goal p50 <= {GOAL_US:.0f} us: {'met' if ours <= GOAL_US else 'MISSED'}")
     return {
@@ -108,23 +152,17 @@ def main(count: int, save: bool) -> None:
     """Measure what a row of 20 scalars costs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        meta = RunMeta(
-            name="bench",
-            family="none",
-            recipe="none",
-            overrides=[],
-            config={},
-            fingerprint="0",
-            model_fingerprint="0",
-            task="none",
-            seed=0,
-            steps=count,
-        )
-        run = create_run(folder / "run", meta)
-        with RunWriter(run) as writer, stdlib_json(folder) as plain, sqlite_commit(folder) as database:
-            writers = {"bellmark": writer.log, "stdlib json": plain, "sqlite commit": database}
+        with (
+            record(folder / "run", count) as ours,
+            record(folder / "followed", count, ("tensorboard",) * bool(find_spec("tensorboard"))) as followed,
+            stdlib_json(folder) as plain,
+            sqlite_commit(folder) as database,
+            tensorboard_writer(folder) if find_spec("tensorboard") else nullcontext() as board,
+        ):
+            writers: dict[str, Log] = {"bellmark": ours, "stdlib json": plain, "sqlite commit": database}
+            if board is not None:
+                writers |= {"bellmark, followed": followed, "tensorboard": board}
             spent = measure(writers, count)
-            writer.finish("done")
     result = report(spent)
     if save:
         print(f"wrote {provenance.save('logging_cost', result)}")

@@ -29,11 +29,11 @@ class CsvSink:
         self.file = folder / f"{meta.name}.csv"
         self._rows: dict[int, dict[str, float]] = {}
 
-    def write(self, step: int, time: float, attempt: int, metrics: Mapping[str, float]) -> None:
+    def write(self, step: int, when: float, attempt: int, metrics: Mapping[str, float]) -> None:
         """Join the row to what the step has."""
         self._rows.setdefault(step, {}).update(metrics)
 
-    def rewind(self, step: int, time: float) -> None:
+    def rewind(self, step: int, when: float) -> None:
         """Forget what is done again."""
         self._rows = {s: row for s, row in self._rows.items() if s <= step}
 

@@ -68,13 +68,13 @@ class MlflowSink:
             self._client.log_batch(made.info.run_id, params=params[start : start + MOST_PARAMS])
         return str(made.info.run_id)
 
-    def write(self, step: int, time: float, attempt: int, metrics: Mapping[str, float]) -> None:
+    def write(self, step: int, when: float, attempt: int, metrics: Mapping[str, float]) -> None:
         """Kept until the next flush: MLflow takes milliseconds per call."""
         from mlflow.entities import Metric
 
-        self._waiting += [Metric(name, float(value), int(time * 1000), step) for name, value in metrics.items()]
+        self._waiting += [Metric(name, float(value), int(when * 1000), step) for name, value in metrics.items()]
 
-    def rewind(self, step: int, time: float) -> None:
+    def rewind(self, step: int, when: float) -> None:
         """Nothing: MLflow keeps every value; at a step the latest counts."""
 
     def flush(self) -> None:

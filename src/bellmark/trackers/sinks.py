@@ -16,10 +16,10 @@ from bellmark.records import RunMeta
 class Sink(Protocol):
     """A tracker's side of one run."""
 
-    def write(self, step: int, time: float, attempt: int, metrics: Mapping[str, float]) -> None:
-        """One row, `time` in seconds since the epoch; values may be NaN or infinite."""
+    def write(self, step: int, when: float, attempt: int, metrics: Mapping[str, float]) -> None:
+        """One row, `when` in seconds since the epoch; values may be NaN or infinite."""
 
-    def rewind(self, step: int, time: float) -> None:
+    def rewind(self, step: int, when: float) -> None:
         """A new attempt continues from `step`: rows past it are about to be done again."""
 
     def flush(self) -> None:

@@ -27,8 +27,17 @@ class TensorboardSink:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         folder.mkdir(parents=True, exist_ok=True)
+        fresh = not any(folder.glob("*tfevents*"))
         self._writer = EventFileWriter(str(folder), max_queue_size=_BYTES, flush_secs=60)
+        if fresh:
+            self._session(0, 0.0)  # TensorBoard takes the first start for the run's beginning, later ones for rewinding
         self._facts(meta)
+
+    def _session(self, step: int, when: float) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        start = SessionLog(status=SessionLog.START)
+        self._writer.add_event(Event(wall_time=when, step=step, session_log=start))
 
     def _facts(self, meta: RunMeta) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -41,7 +50,7 @@ class TensorboardSink:
         value = Summary.Value(tag=FACTS, metadata=plugin, tensor=tensor)
         self._writer.add_event(Event(step=0, summary=Summary(value=[value])))
 
-    def write(self, step: int, time: float, attempt: int, metrics: Mapping[str, float]) -> None:
+    def write(self, step: int, when: float, attempt: int, metrics: Mapping[str, float]) -> None:
         """All metrics of a row as one event."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
@@ -53,14 +62,11 @@ class TensorboardSink:
             Summary.Value(tag=name, metadata=plugin, tensor=TensorProto(dtype=DT_DOUBLE, double_val=[float(value)]))
             for name, value in metrics.items()
         ]
-        self._writer.add_event(Event(wall_time=time, step=step, summary=Summary(value=values)))
+        self._writer.add_event(Event(wall_time=when, step=step, summary=Summary(value=values)))
 
-    def rewind(self, step: int, time: float) -> None:
+    def rewind(self, step: int, when: float) -> None:
         """TensorBoard drops what it has at and past the step of a session's start."""
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-
-        start = SessionLog(status=SessionLog.START)
-        self._writer.add_event(Event(wall_time=time, step=step + 1, session_log=start))
+        self._session(step + 1, when)
 
     def flush(self) -> None:
         """Write out what is waiting."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ PROJECT = "bellmark"
 FACTS = "bellmark_run"
 BLOCK, HEADER, CHUNK = 32768, 7, 7
 WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+PATIENCE_SECONDS = 20.0
 _OWN = ("step", "attempt")  # columns that Bellmark adds
 
 
@@ -59,11 +61,11 @@ class WandbSink:
         )
         self._run.define_metric("*", step_metric="step")
 
-    def write(self, step: int, time: float, attempt: int, metrics: Mapping[str, float]) -> None:
+    def write(self, step: int, when: float, attempt: int, metrics: Mapping[str, float]) -> None:
         """One history row."""
         self._run.log({**metrics, "step": step, "attempt": attempt})
 
-    def rewind(self, step: int, time: float) -> None:
+    def rewind(self, step: int, when: float) -> None:
         """Nothing: rows say their attempt, and the later one at a step is the one that counts."""
 
     def flush(self) -> None:
@@ -71,7 +73,16 @@ class WandbSink:
 
     def close(self, state: str) -> None:
         """End the run; anything but done counts as failed there."""
+        file = Path(self._run.dir).parent / f"run-{self._run.id}.wandb"
         self._run.finish(exit_code=0 if state == "done" else 1)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not _ended(file) and time.monotonic() < deadline:  # its own process writes the file a little later
+            time.sleep(0.05)
+
+
+def _ended(file: Path) -> bool:
+    """Whether the end of the run has reached its file."""
+    return file.exists() and any(record.WhichOneof("record_type") == "exit" for record in _records(file))
 
 
 def open_sink(meta: RunMeta, folder: Path) -> WandbSink:
