@@ -18,7 +18,7 @@ class Name(NamedTuple):
 
     era: str
     ours: tuple[str, ...]  # the paths it sets, all to the same value unless `values` says otherwise
-    values: Mapping[Any, Any] | Callable[[Any], Any] = MappingProxyType({})  # their value -> ours; those not listed stay
+    values: Mapping[Any, Any] | Callable[[Any], Any] = MappingProxyType({})  # theirs -> ours; others stay
     note: str = ""
 
 

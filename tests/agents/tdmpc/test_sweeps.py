@@ -1,0 +1,189 @@
+"""The users' sweeps as files: their counts, their baselines, and the same runs under the users' own key names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bellmark.agents.tdmpc.config import Tdmpc
+from bellmark.agents.tdmpc.names import NAMES, translate
+from bellmark.cli.families import Resolved, resolve
+from bellmark.config import knobs
+from bellmark.errors import UserError
+from bellmark.sweeps.plan import plan
+from bellmark.sweeps.schema import load_sweep
+from bellmark.sweeps.work import Plan
+
+SWEEPS = Path(__file__).parents[3] / "sweeps"
+# Configurations and runs: bmpc_ablation_plan (2a-2h), sweep_results (3a-3e, 4a-4g), value_stability_plan.
+COUNTS = {
+    "bmpc/1_test": (1, 2),
+    "bmpc/2a_utd": (2, 4),
+    "bmpc/2b_multihead": (6, 12),
+    "bmpc/2c_expert_source": (4, 8),
+    "bmpc/2d_num_rollouts": (1, 2),
+    "bmpc/2e_imagine_source": (1, 2),
+    "bmpc/2f_encoder_cons": (2, 4),
+    "bmpc/2g_trust_region": (6, 12),
+    "bmpc/2h_exploration": (1, 2),
+    "bmpc/3a_exploration_prior": (4, 24),
+    "bmpc/3b_trust_region": (4, 24),
+    "bmpc/3c_reanalyze_horizon": (1, 6),
+    "bmpc/3d_reanalyze_slice_mode": (1, 6),
+    "bmpc/3e_ensemble_deep_dive": (8, 16),
+    "bmpc/4a_baseline": (1, 6),
+    "bmpc/4b_tau": (1, 6),
+    "bmpc/4c_no_optimism": (1, 6),
+    "bmpc/4d_global_bootstrap": (1, 6),
+    "bmpc/4e_enc_lr": (1, 6),
+    "bmpc/4f_temperature": (1, 6),
+    "bmpc/4g_long_run": (1, 8),
+    "value_stability/1_ensemble": (8, 48),
+    "value_stability/2_gamma": (3, 18),
+    "value_stability/3a_policy_lr": (4, 24),
+    "value_stability/3b_policy_frequency": (3, 18),
+    "value_stability/3c_slow_rate": (3, 18),
+    "value_stability/4_entropy": (9, 54),
+    "value_stability/4_entropy_fixed": (3, 18),
+}
+
+
+@cache
+def resolved(recipe: str, overrides: tuple[str, ...]) -> Resolved:
+    return resolve(recipe, overrides)
+
+
+def once(recipe: str, overrides: Sequence[str]) -> Resolved:
+    """As `resolve`, each configuration worked out once."""
+    return resolved(recipe, tuple(overrides))
+
+
+@cache
+def planned(name: str) -> Plan:
+    return plan(load_sweep(SWEEPS / f"{name}.yaml"), once, "no_runs_here")
+
+
+def runs(of: Plan) -> list[str]:
+    """Fingerprints of the runs of the cells that the file lists."""
+    listed = {cell.arm for cell in of.cells if cell.listed}
+    return sorted(run.resolved.fingerprint for run in of.runs if run.arm in listed)
+
+
+def test_every_file_is_counted():
+    found = {f"{f.parent.name}/{f.stem}" for d in ("bmpc", "value_stability") for f in (SWEEPS / d).glob("*.yaml")}
+    assert found == COUNTS.keys()
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_as_many_runs_as_the_plan_says(name: str) -> None:
+    found = planned(name)
+    configs = [cell for cell in found.cells if cell.listed]
+    assert (len(configs), len(runs(found))) == COUNTS[name]
+    assert not [cell.undeclared for cell in found.cells if cell.undeclared]
+    assert all(run.resolved.tree["steps"] in (100_000, 200_000, 400_000) for run in found.runs)
+
+
+def test_the_ablation_plan_has_23_configurations_and_46_runs():
+    plans = [planned(name) for name in COUNTS if name.startswith("bmpc/2")]
+    assert sum(sum(cell.listed for cell in p.cells) for p in plans) == 23
+    assert sum(len(runs(p)) for p in plans) == 46
+
+
+def test_sweeps_of_a_series_share_their_baseline():
+    baseline = set(runs(planned("bmpc/1_test")))
+    for name in COUNTS:
+        if name.startswith("bmpc/2"):
+            shared = {run.resolved.fingerprint for run in planned(name).runs}
+            assert baseline <= shared, name
+
+
+THEIRS: dict[str, dict[str, Any]] = {  # the plans' own words, under the sections set and grid
+    "bmpc/2a_utd": {"grid": {"utd_ratio": [2, 4]}},
+    "bmpc/2b_multihead": {
+        "set": {"planner_num_dynamics_heads": 2, "ensemble_lr_scaling": True},
+        "grid": {"planner_value_std_coef_train": [0, 0.3, 1], "local_td_bootstrap": [False, True]},
+    },
+    "bmpc/2c_expert_source": {
+        "grid": {"reanalyze_use_chosen_action": [True, False], "initial_expert_from_behavior": [True, False]}
+    },
+    "bmpc/2d_num_rollouts": {"grid": {"num_rollouts": [4]}},
+    "bmpc/2e_imagine_source": {"grid": {"imagine_initial_source": ["replay_true"]}},
+    "bmpc/2f_encoder_cons": {"grid": {"encoder_consistency_coef": [0.1, 1]}},
+    "bmpc/2g_trust_region": {
+        "set": {"td_target_use_ema_policy": True},
+        "grid": {"policy_trust_region_coef": [0.1, 1], "policy_ema_tau": [0.003, 0.01, 0.03]},
+    },
+    "bmpc/2h_exploration": {
+        "set": {"planner_num_dynamics_heads": 2, "planner_value_std_coef_train": 1, "local_td_bootstrap": True,
+                "ensemble_lr_scaling": True},
+        "grid": {"dual_policy_enabled": [True]},
+    },
+    "bmpc/3a_exploration_prior": {
+        "set": {"planner_num_dynamics_heads": 2, "local_td_bootstrap": True, "ensemble_lr_scaling": True},
+        "grid": {"planner_value_std_coef_train": [0, 1], "prior_scale": [0.1, 1]},
+    },
+    "bmpc/3b_trust_region": {
+        "set": {"utd_ratio": 2, "value_update_freq": 2, "pi_update_freq": 2, "policy_ema_tau": 0.01},
+        "grid": {"policy_trust_region_coef": [0, 1], "td_target_use_ema_policy": [True, False]},
+    },
+    "bmpc/3c_reanalyze_horizon": {"grid": {"reanalyze_horizon": [1]}},
+    "bmpc/3d_reanalyze_slice_mode": {"grid": {"reanalyze_slice_mode": [False]}},
+    "bmpc/3e_ensemble_deep_dive": {
+        "set": {"prior_scale": 1},
+        "grid": {"planner_num_dynamics_heads": [2, 4], "greedy_train_action_selection": [True, False],
+                 "planner_value_std_coef_train": [0, 1]},
+    },
+    "bmpc/4b_tau": {"grid": {"tau": [0.01]}},
+    "bmpc/4c_no_optimism": {"grid": {"planner_value_std_coef_train": [0]}},
+    "bmpc/4d_global_bootstrap": {"grid": {"local_td_bootstrap": [False]}},
+    "bmpc/4e_enc_lr": {"grid": {"enc_lr_scale": [1.0]}},
+    "bmpc/4f_temperature": {"grid": {"temperature": [1.0]}},
+    "value_stability/1_ensemble": {
+        "grid": {"num_q": [1, 2], "policy_head_reduce": ["min", "mean"], "multi_gamma_head": ["joint", "separate"]}
+    },
+    "value_stability/2_gamma": {"grid": {"multi_gamma_gammas": [[0.9, 0.95], [0.9, 0.97], [0.8, 0.9, 0.95, 0.97]]}},
+    "value_stability/3a_policy_lr": {"grid": {"pi_lr_scale": [0.1, 0.3, 0.5, 1.0]}},
+    "value_stability/3c_slow_rate": {"grid": {"tau": [0.005, 0.01, 0.02]}},
+    "value_stability/4_entropy": {
+        "grid": {"start_entropy_coeff": [1e-3, 1e-4, 1e-5], "end_entropy_coeff": [1e-5, 1e-6, 1e-7]}
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_the_users_names_come_to_the_same_runs(name: str) -> None:
+    ours = load_sweep(SWEEPS / f"{name}.yaml")
+    ours = ours.model_copy(update={"seeds": (1,), "tasks": ours.tasks[:1], "baseline": None})
+    their = {"set": {}, "zip": {}, "list": (), **THEIRS[name]}
+    found = plan(ours.model_copy(update=their), once, "no_runs_here")
+    assert runs(found) == runs(plan(ours, once, "no_runs_here"))
+    assert not [cell.undeclared for cell in found.cells if cell.undeclared]
+
+
+def test_every_name_stands_for_settings_that_exist():
+    paths = {knob.path for knob in knobs(Tdmpc)}
+    assert not [(name, path) for name, meaning in NAMES.items() for path in meaning.ours if path not in paths]
+    assert not NAMES.keys() & {path.split(".")[0] for path in paths} - {"horizon", "rho"}
+
+
+def test_translating():
+    assert translate({"tau": 0.02, "seed": 3}) == {"target.slow_rate": 0.02, "policy.scale_rate": 0.02, "seed": 3}
+    assert translate({"detach_encoder_ratio": 0.25}) == {"optimizer.encoder_frozen_at": 0.75}
+    assert translate({"policy_ema_tau": None, "value_update_freq": -1}) == {"policy.slow_rate": 0, "cadence.value": 0}
+    with pytest.raises(UserError, match=r"tau and target\.slow_rate both set target\.slow_rate, to 0\.1 and 0\.2"):
+        translate({"tau": 0.1, "target.slow_rate": 0.2})
+    with pytest.raises(UserError, match=r"ac_utd_multiplier has no counterpart here: write cadence\.value"):
+        translate({"ac_utd_multiplier": 2})
+
+
+def test_the_users_names_on_the_command_line():
+    assert (
+        resolve("svg_ensemble", ["tau=0.01", "planner_use_all_heads_eval=false"]).fingerprint
+        == resolve(
+            "svg_ensemble", ["target.slow_rate=0.01", "policy.scale_rate=0.01", "planner.eval_heads=first"]
+        ).fingerprint
+    )
