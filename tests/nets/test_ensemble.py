@@ -108,6 +108,28 @@ def test_dropout_falls_on_the_first_layer_only_where_a_generator_comes(way):
     assert torch.equal(net(z, a), net.eval()(z, a))  # no hidden mode
 
 
+def test_portions_without_gradient_change_nothing(monkeypatch):
+    net, inputs = ensemble(), parts(50)
+    whole = net(*inputs)
+    monkeypatch.setattr("bellmark.nets.ensemble.CACHED", 16 * 7)
+    with torch.no_grad():
+        torch.testing.assert_close(net(*inputs), whole.detach())
+
+
+def test_dropout_has_its_gradient():
+    net, x = ensemble(dropout=0.5), torch.ones(40, 16).double().requires_grad_()
+    out = net._drop(x, generator())
+    out.sum().backward()
+    torch.testing.assert_close(x.grad, out.detach())  # 0 where dropped, else 1 / (1 - p)
+
+
+def test_dropout_drops_each_with_its_probability():
+    # 0.01 of two million: 20,000, standard deviation 141.
+    net = ensemble(dropout=0.01)
+    dropped = (net._drop(torch.ones(2000, 1000), generator()) == 0).sum()
+    assert abs(int(dropped) - 20_000) < 600
+
+
 def test_dropout_keeps_the_mean():
     net = ensemble(dropout=0.25)
     ones = torch.ones(1000, 16).double()

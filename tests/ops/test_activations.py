@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bellmark.ops.activations import mish, simnorm
+from bellmark.ops.activations import CACHED, mish, norm_mish, simnorm
 
 FAR = torch.tensor([-1e4, -200.0, -88.0, -30.0, 0.0, 30.0, 88.0, 200.0, 1e4])
 
@@ -61,6 +61,34 @@ def test_mish_leaves_its_input_alone():
 
 def test_mish_gradcheck():
     assert torch.autograd.gradcheck(mish, (3 * torch.randn(20, dtype=torch.float64)).requires_grad_())
+
+
+def test_mish_of_large_and_strided_tensors():
+    x = torch.randn(CACHED // 128, 300, generator=torch.Generator().manual_seed(0)).T.requires_grad_()
+    ours, stock = mish(x), F.mish(x)
+    torch.testing.assert_close(ours, stock)
+    (a,), (b,) = (torch.autograd.grad(y.square().sum(), x) for y in (ours, stock))
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_norm_mish_is_both_one_after_the_other(grad):
+    g = torch.Generator().manual_seed(0)
+    x, scale, shift = (
+        torch.randn(64, 512, generator=g),
+        torch.rand(512, generator=g) + 0.5,
+        torch.randn(512, generator=g),
+    )
+    precise = F.mish(F.layer_norm(x.double(), (512,), scale.double(), shift.double()))
+    ours = norm_mish(x.requires_grad_(grad), scale, shift)
+    assert ours.requires_grad == grad and (ours.double() - precise).abs().max() < 2e-6
+
+
+def test_norm_mish_with_gradient_to_the_norm_alone():
+    scale = torch.ones(4, requires_grad=True)
+    assert norm_mish(torch.randn(3, 4), scale, torch.zeros(4)).requires_grad
+    with torch.no_grad():
+        assert not norm_mish(torch.randn(3, 4), scale, torch.zeros(4)).requires_grad
 
 
 def test_simnorm_golden():

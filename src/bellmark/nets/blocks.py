@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bellmark.ops.activations import mish
+from bellmark.ops.activations import norm_mish
 
 WEIGHT_STD = 0.02
 
@@ -35,8 +35,10 @@ class NormedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        x = F.layer_norm(F.linear(x, self.weight, self.bias), self.shift.shape, self.scale, self.shift)
-        return mish(x) if self.active else x
+        x = F.linear(x, self.weight, self.bias)
+        if self.active:
+            return norm_mish(x, self.scale, self.shift)
+        return F.layer_norm(x, self.shift.shape, self.scale, self.shift)
 
 
 class Linear(nn.Module):

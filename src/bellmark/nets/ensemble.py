@@ -6,6 +6,7 @@ actions, its share of the first layer is computed once. Axes: E members, B whate
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple, cast
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bellmark.nets.blocks import initial_weight
-from bellmark.ops.activations import mish
+from bellmark.ops.activations import CACHED, mish, norm_mish
 
 LEAST_PRIOR_WIDTH = 8
 PRIOR_SHARE = 16  # a random prior is this many times narrower than what it disturbs
@@ -63,6 +64,11 @@ class Layer(NamedTuple):
     def norm(self, x: Tensor) -> Tensor:
         """LayerNorm, where there is one."""
         return x if self.scale is None else F.layer_norm(x, self.bias.shape, self.scale, self.shift)
+
+    def norm_mish(self, x: Tensor) -> Tensor:
+        """Mish of the LayerNorm that a hidden layer has."""
+        assert self.scale is not None and self.shift is not None
+        return norm_mish(x, self.scale, self.shift)
 
 
 class Ensemble(nn.Module):
@@ -124,15 +130,9 @@ class Ensemble(nn.Module):
         who = range(self.size) if chosen is None else chosen.tolist()
         outputs = []
         for place, e in enumerate(who):
-            first, *rest = (members[e] for members in stacks)
+            first, *hidden, last = (members[e] for members in stacks)
             x = _join([part[place] for part in parts] if own else parts, first.weight, first.bias)
-            x = first.norm(self._drop(x, dropout))
-            for layer in rest:
-                x = mish(x)
-                x = layer.norm(
-                    torch.addmm(layer.bias, x.reshape(-1, x.shape[-1]), layer.weight).view(*x.shape[:-1], -1)
-                )
-            outputs.append(x)
+            outputs.append(_through(self._drop(x, dropout), first, hidden, last))
         return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
 
     def _together(
@@ -154,10 +154,17 @@ class Ensemble(nn.Module):
         return cast("list[Stack]", list(self.stacks))
 
     def _drop(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        if generator is None or not self.dropout:
+        """Each element 0 with probability p, else over 1 - p."""
+        p = self.dropout
+        if generator is None or not p:
             return x
-        keep = torch.empty_like(x).bernoulli_(1 - self.dropout, generator=generator)
-        return x * keep.div_(1 - self.dropout)
+        if x.device.type != "cpu":
+            return x * torch.empty_like(x).bernoulli_(1 - p, generator=generator).div_(1 - p)
+        # Poisson many hits, each anywhere: an element is spared with probability e^(-rate) = 1 - p, independently
+        rate = torch.tensor(-x.numel() * math.log1p(-p))
+        hits = int(torch.poisson(rate, generator=generator))
+        at = torch.randint(x.numel(), (hits,), generator=generator)
+        return (x.reshape(-1) / (1 - p)).index_fill_(0, at, 0.0).view_as(x)
 
 
 class RandomPrior(nn.Module):
@@ -190,6 +197,20 @@ class RandomPrior(nn.Module):
             x = torch.bmm(x.expand(len(weight), -1, -1), weight)
             x = x if layer == self.depth - 1 else x.relu_()
         return x.view(len(x), *shape[own:], -1)
+
+
+def _through(x: Tensor, first: Layer, hidden: Sequence[Layer], last: Layer) -> Tensor:
+    """What comes of a first layer's products; without gradient in portions whose activations stay in the cache."""
+    flat = x.reshape(-1, x.shape[-1])
+    portions = [flat] if torch.is_grad_enabled() else flat.split(max(1, CACHED // flat.shape[-1]))
+    outputs = []
+    for portion in portions:
+        y = first.norm_mish(portion)
+        for layer in hidden:
+            y = layer.norm_mish(torch.addmm(layer.bias, y, layer.weight))
+        outputs.append(last.norm(torch.addmm(last.bias, y, last.weight)))
+    whole = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+    return whole.view(*x.shape[:-1], -1)
 
 
 def _join(parts: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:

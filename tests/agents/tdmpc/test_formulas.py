@@ -202,7 +202,7 @@ def test_imitating_a_plan():
         "policy.improvement.min_std=0.8",
     )
     made = agent("model.policy=clipped", *imitation)
-    last = made.nets.world.policy.layers[-1]
+    last = made.nets.world.policy.network.stacks[-1]
     with torch.no_grad():
         last.weight.zero_()  # mean tanh(0) = 0, log std at the middle of [-3, 1]: -1
     on = practice(made)
@@ -221,8 +221,8 @@ def test_trust_region():
     made = agent("model.policy=clipped")
     for policy, raw in ((made.nets.world.policy, 0.0), (made.nets.slow_policy, 0.5)):
         with torch.no_grad():
-            policy.layers[-1].weight.zero_()
-            policy.layers[-1].bias[:2] = raw  # means 0 and tanh(0.5), both deviations e^-1
+            policy.network.stacks[-1].weight.zero_()
+            policy.network.stacks[-1].bias[:, :2] = raw  # means 0 and tanh(0.5), both deviations e^-1
     # two action dimensions of (tanh 0.5)^2 / (2 e^-2) = 0.788961 each; the same everywhere: scale 1
     assert trust_loss(practice(made)).item() == pytest.approx(2 * math.tanh(0.5) ** 2 / (2 * math.exp(-2)), rel=1e-5)
 

@@ -104,7 +104,7 @@ def test_terms_of_the_policies(overrides, name, parts):
     on = practice(made)
     world = made.nets.world
     with torch.no_grad():  # away from the slow copy, else the trust region has no slope
-        world.policy.layers[-1].bias.add_(0.1)
+        world.policy.network.stacks[-1].bias.add_(0.1)
     with frozen(world.dynamics, world.reward, world.critic, world.termination):
         terms = {
             "policy": lambda: made.config.policy.improvement.improve(on, world.policy).loss,

@@ -148,13 +148,12 @@ class Policy(nn.Module):
     def __init__(self, actions: int, config: model.Model, generator: torch.Generator) -> None:
         super().__init__()
         sizes = model.SIZES[config.size]
-        hidden = normed_mlp((sizes.latent, sizes.width, sizes.width), generator)
-        self.layers = nn.Sequential(*hidden, Linear(sizes.width, 2 * actions, generator))
+        self.network = Ensemble(1, (sizes.latent,), (sizes.width, sizes.width), 2 * actions, generator)
         self.option = config.policy
 
     def forward(self, z: Tensor) -> Gaussian:
         """(*B, L) -> mean and log_std (*B, A)."""
-        return self.option.read(self.layers(z))
+        return self.option.read(self.network(z)[0])
 
     def sample(self, policy: Gaussian, noise: Tensor) -> Tensor:
         """Actions in the box from standard normal noise."""
@@ -166,7 +165,7 @@ class Policy(nn.Module):
 
     def act_for_reanalysis(self, z: Tensor, noise: Tensor) -> Tensor:
         """The same from the Gaussian that seeds a replan."""
-        return self.sample(self.option.read_for_reanalysis(self.layers(z)), noise)
+        return self.sample(self.option.read_for_reanalysis(self.network(z)[0]), noise)
 
 
 class Termination(nn.Module):
