@@ -25,12 +25,16 @@ SMALL = (
     "policy.hidden=16", "policy.layers=2", "collect.envs=4", "collect.steps=5", "steps=20", "update.epochs=5",
     "update.minibatches=4",
 )  # fmt: skip
+CHEAP = {  # what happens before the first update, at a size for tests
+    "gae_ppo_large": ("critic.initial.worlds=3", "critic.initial.rollouts=1", "critic.initial.epochs=2"),
+    "iql_awr": ("critic.data.episodes=2", "critic.epochs=2"),
+}
 FOLLOWED = ("loss/policy", "loss/value", "policy/kl", "policy/log_std", "advantage/std", "grad/norm")
 
 
 def trace(recipe: str) -> dict[str, list[float]]:
     """What one iteration of twenty gradient steps and the next do to the followed metrics."""
-    config = resolve(recipe, SMALL).config
+    config = resolve(recipe, [*SMALL, *CHEAP.get(recipe, ())]).config
     assert isinstance(config, Finetune)
     torch.manual_seed(0)
 
