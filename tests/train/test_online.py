@@ -30,7 +30,7 @@ def to_the_end(agent: Online) -> list[dict[str, float]]:
     rows = []
     while agent.step < agent.total or not rows or rows[-1]["steps/real"] < agent.total:
         if row := agent.iterate():
-            rows.append({k: v for k, v in row.items() if not k.startswith("time/")})
+            rows.append({k: v for k, v in row.items() if not k.startswith(("time/", "throughput/"))})
     return rows
 
 
@@ -51,8 +51,8 @@ def test_an_episode_of_k_steps_is_k_plus_1_rows_aligned_as_the_protocol_says():
     assert columns["steps"].tolist() == [[0, 1, 2, 3, 4, -1] * 2 + [0]] * 2
     assert (columns["action"][:, [5, 11]] == 0).all()  # the final observation's action is blank
     assert (columns["action"][:, :5] != 0).all()
-    assert worlds.episodes() == {"train/return": 5.0, "train/length": 5.0, "train/success": 0.0, "train/episodes": 4.0}
-    assert worlds.episodes() == {}
+    assert worlds.news() == {"train/return": 5.0, "train/length": 5.0, "train/success": 0.0, "train/episodes": 4.0}
+    assert worlds.news() == {}
 
 
 def test_a_termination_is_told_from_a_time_limit_and_choices_are_one_hot():
@@ -96,7 +96,7 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path, stops, monke
     agent, count = online(tmp_path / "parts"), 0
     while not rows or rows[-1]["steps/real"] < agent.total:
         if row := agent.iterate():
-            rows.append({k: v for k, v in row.items() if not k.startswith("time/")})
+            rows.append({k: v for k, v in row.items() if not k.startswith(("time/", "throughput/"))})
         count += 1
         if count in stops or count % 37 == 0:
             data = checkpoint.pack("fake", {}, agent.state_dict())

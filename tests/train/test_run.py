@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from bellmark.cli.families import resolve
 from bellmark.cli.train import run_folder
 from bellmark.errors import UserError
 from bellmark.records import Run
-from bellmark.train.run import DONE, REQUEUE, execute
+from bellmark.train.run import DONE, REQUEUE, Stopped, StopRequest, execute
 
 TINY = (
     "task=probe", "task.name=policy-from-obs", "start=scratch", "policy.hidden=16", "policy.layers=1",
@@ -34,7 +35,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {
         name: list(zip(c.step.tolist(), c.value.tolist(), strict=True))
         for name, c in found.items()
-        if not name.startswith("time/")
+        if not name.startswith(("time/", "throughput/"))
     }
 
 
@@ -166,3 +167,23 @@ def test_stopping_on_a_metric_that_no_evaluation_has_is_refused_at_once(tmp_path
         UserError, match=r"evaluation.stop.metric: unknown metric 'eval/retrun'; did you mean eval/return"
     ):
         execute(folder)
+
+
+@pytest.mark.parametrize("every", [3, 7, 50])
+def test_a_stop_at_any_moment_evaluations_included_leaves_the_record_as_it_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    whole, parts = made(tmp_path / "whole"), made(tmp_path / "parts")
+    execute(whole)
+    looks = itertools.count(1)
+
+    def check(self: StopRequest) -> None:
+        if next(looks) % every == 0:
+            self.name = "SIGTERM"
+            raise Stopped
+
+    monkeypatch.setattr(StopRequest, "check", check)
+    # A look per step of an evaluation and per iteration: every attempt but those stopped at once gets on.
+    assert any(execute(parts) == DONE for _ in range(200))
+    assert curves(parts) == curves(whole)
+    assert Run(parts).status.attempt > 1

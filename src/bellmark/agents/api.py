@@ -15,7 +15,7 @@ from bellmark.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Metrics = dict[str, float]
 State = dict[str, "Tensor"]  # what a policy carries from step to step, worlds first; {} for nothing
@@ -81,6 +81,28 @@ class Checkpoints(Config):
     every: int = knob(0, "also keep one each time this many real steps have passed; 0 keeps last and best only", ge=0)
 
 
+class Inline(Choice):
+    """In turns with the updates, in the learner's process: the same seed gives the same run, bit for bit."""
+
+    kind: Literal["inline"] = "inline"
+
+
+class Processes(Choice):
+    """Beside the updates, in processes of their own that play a copy of the policy."""
+
+    kind: Literal["processes"] = "processes"
+    count: int = knob(0, "processes, which share the worlds evenly; 0: one per world", ge=0)
+    ahead: int = knob(
+        32, "steps that each world may be ahead of the learner; beyond that its process waits", unit="steps", ge=1
+    )
+    push_every: int = knob(5, "updates between hand-overs of the weights", source="user's steps_per_weight_sync", ge=1)
+    swap: Literal["episode", "step"] = knob(
+        "episode",
+        "new weights are taken up between episodes (one world per process), or between steps, where a running "
+        "episode's recurrent state comes from older ones, as in the inline loop",
+    )
+
+
 class Collect(Config):
     """How an agent that learns from replay fills it."""
 
@@ -90,6 +112,7 @@ class Collect(Config):
         1, "agent steps after which a running episode's rows can be drawn; -1: only when it has ended", ge=-1
     )
     log_every: int = knob(500, "agent steps between rows of the record", ge=1)
+    where: Inline | Processes = option(Inline(), "where worlds are stepped")
 
 
 class Spec(NamedTuple):
@@ -242,4 +265,14 @@ class Heir(Protocol):
 
     def begin(self, load: Load) -> str:
         """Take it, before the first step of a new run; returns a line that says what was taken and what learns."""
+        ...
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A learner whose policy can also play in other processes."""
+
+    @property
+    def acting(self) -> nn.Module:
+        """All parameters and buffers that the policy computes with."""
         ...

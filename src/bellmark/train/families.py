@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from bellmark.agents.api import Agent, Checkpoints, Evaluation, Heir, Learner, Load, Policy
+from bellmark.agents.api import Agent, Checkpoints, Evaluation, Heir, Learner, Load, Policy, Processes
 from bellmark.agents.finetune.config import Finetune
 from bellmark.config import build
 from bellmark.envs.api import BatchedEnv
@@ -15,6 +16,9 @@ from bellmark.errors import UserError
 from bellmark.records import Run
 from bellmark.train import checkpoint
 from bellmark.train.worlds import spec_of
+
+if TYPE_CHECKING:
+    from bellmark.train.online import MakePlayers
 
 REPLAY = "replay"  # the folder of a run's journal
 CONFIGS = {
@@ -80,7 +84,22 @@ def make_agent(
     learner = make_learner(config, env, device)
     if isinstance(learner, Heir) and Run(folder).last_checkpoint() is None:
         say(learner.begin(load_heirloom(online)))
-    return Online(online, learner, env, folder / REPLAY, device)
+    return Online(online, learner, env, folder / REPLAY, device, players(online, learner))
+
+
+def players(config: Any, learner: Learner) -> MakePlayers:
+    """What steps the worlds of an online run."""
+    from bellmark.train.collectors import Collectors
+    from bellmark.train.worlds import Worlds
+
+    where = config.collect.where
+    return partial(Collectors, where, learner, partial(rebuild, config)) if isinstance(where, Processes) else Worlds
+
+
+def rebuild(config: Any, worlds: int) -> tuple[BatchedEnv, Learner]:
+    """n worlds of a configuration and a learner for them, in a process of their own."""
+    env = config.task.make(worlds)
+    return env, make_learner(config, env, "cpu")
 
 
 def make_learner(config: RunConfig, env: BatchedEnv, device: str) -> Learner:

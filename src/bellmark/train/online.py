@@ -7,7 +7,7 @@ into a short slice of time, so that a request to stop is heard soon; what is don
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,8 +20,9 @@ from bellmark.envs.api import BatchedEnv
 from bellmark.errors import UserError
 from bellmark.replay import Replay
 from bellmark.train.journal import Journal
-from bellmark.train.worlds import DRAWING, RandomPolicy, Worlds, blank_row, spec_of, stream
+from bellmark.train.worlds import DRAWING, Append, Players, RandomPolicy, Worlds, blank_row, spec_of, stream
 
+MakePlayers = Callable[[BatchedEnv, int, Policy, Append], Players]
 SLICE = 2.0  # seconds of work between looks at whether somebody asked to stop
 OWN = ("obs", "action", "reward", "terminated", "first")  # the columns that are not a learner's extras
 
@@ -42,8 +43,16 @@ class OnlineConfig(Protocol):
 class Online:
     """A learner with its worlds and its replay: an `Agent` for the run loop."""
 
-    def __init__(self, config: OnlineConfig, learner: Learner, env: BatchedEnv, folder: Path, device: str) -> None:
-        """`folder` is where the replay's journal is kept.
+    def __init__(
+        self,
+        config: OnlineConfig,
+        learner: Learner,
+        env: BatchedEnv,
+        folder: Path,
+        device: str,
+        players: MakePlayers = Worlds,
+    ) -> None:
+        """`folder` is where the replay's journal is kept; `players` step the worlds.
 
         Raises:
             UserError: evaluations that do not fall on rows of the record.
@@ -67,7 +76,8 @@ class Online:
         )
         self._journal = Journal(folder)
         start = RandomPolicy(spec) if self._schedule.random_steps else learner.policy
-        self._worlds = Worlds(env, config.seed, start, self.replay.append)
+        self._worlds: Players = players(env, config.seed, start, self.replay.append)
+        self._pace = Pace(self._window.batch * self._window.length)
 
     @property
     def policy(self) -> Policy:
@@ -118,13 +128,14 @@ class Online:
         self._journal.load(self.replay, state["replay"])
         self._generator.set_state(state["generator"])
         self._tally.load_state_dict(state["tally"])
+        self._pace.mark(self.step, self.updates)
 
     def _step(self) -> None:
         """One step of every world, and the updates it makes due."""
         with self._tally.timed("collect"):
             self._worlds.step()
         random, pretrain, per_step = self._schedule
-        former, self.step = self.step, self.step + self._worlds.env.num_envs
+        former, self.step = self.step, self.step + self.config.collect.envs
         if self.step < random:
             return
         self._owed += per_step * (self.step - max(former, random))
@@ -144,6 +155,7 @@ class Online:
         self._tally.add(metrics)
         self._owed -= 1
         self.updates += 1
+        self._worlds.learned(self.updates)
         return True
 
     def _draw(self) -> Batch | None:
@@ -164,14 +176,38 @@ class Online:
         return Batch(**own, extras=columns, rows=rows)
 
     def _row(self) -> Metrics:
-        per_update = self._window.batch * self._window.length
         return {
             **self._tally.take(),
-            **self._worlds.episodes(),
+            **self._worlds.news(),
             **self.steps_taken(),
+            **self._pace.take(self.step, self.updates),
             "replay/rows": float(len(self.replay)),
-            "replay/ratio": self.updates * per_update / max(1, self.step),
         }
+
+
+class Pace:
+    """How fast a run goes, and how often each row is replayed."""
+
+    def __init__(self, rows: int) -> None:
+        """`rows` are replayed by one update."""
+        self._rows = rows
+        self.mark(0, 0)
+
+    def mark(self, step: int, updates: int) -> None:
+        """Measure from now on."""
+        self._since, self._step, self._updates = time.perf_counter(), step, updates
+
+    def take(self, step: int, updates: int) -> Metrics:
+        """Rates since the last call; the replay ratio of the whole run."""
+        seconds = max(time.perf_counter() - self._since, 1e-9)
+        per_second = (updates - self._updates) / seconds
+        rates = {
+            "throughput/steps": (step - self._step) / seconds,
+            "throughput/updates": per_second,
+            "throughput/transitions": per_second * self._rows,
+        }
+        self.mark(step, updates)
+        return {**rates, "replay/ratio": updates * self._rows / max(1, step)}
 
 
 class Tally:

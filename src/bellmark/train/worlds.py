@@ -5,8 +5,8 @@ Axes: N worlds, K worlds whose episode just ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from bellmark.envs.api import BatchedEnv, Exactness, Snapshot
 
 COLLECTING, DRAWING = 1, 2  # purposes of random streams; a learner's own is seeded by the seed itself
 
+Finished = tuple[float, float, float]  # return, length, success of an episode
 Append = Callable[[Tensor, Mapping[str, Tensor], Tensor], None]  # lanes (K,), columns (K, ...), ended (K,)
 
 
@@ -66,6 +67,45 @@ def command(action: Tensor, spec: Spec) -> Any:
     return host.argmax(-1).numpy() if spec.discrete else host.clamp(-1, 1).numpy()
 
 
+def summary(finished: Sequence[Finished]) -> Metrics:
+    """Means over episodes; nothing where there are none."""
+    if not finished:
+        return {}
+    names = ("train/return", "train/length", "train/success")
+    means = dict(zip(names, np.asarray(finished, dtype=np.float64).mean(axis=0).tolist(), strict=True))
+    return {**means, "train/episodes": float(len(finished))}
+
+
+class Players(Protocol):
+    """What fills replay: worlds in this process, or in others."""
+
+    spec: Spec
+
+    def hand_over(self, policy: Policy) -> None:
+        """Let another policy play from now on."""
+        ...
+
+    def step(self) -> None:
+        """One step of every world becomes rows of replay."""
+        ...
+
+    def learned(self, updates: int) -> None:
+        """The learner has made so many updates."""
+        ...
+
+    def news(self) -> Metrics:
+        """Metrics since the last call."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """The worlds where they stand, as far as they can be saved."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where the saved ones stood."""
+        ...
+
+
 class RandomPolicy:
     """Uniform over the actions."""
 
@@ -99,7 +139,7 @@ class Worlds:
         self.generator = stream(seed, COLLECTING)
         self._append = append
         self._lanes = torch.arange(env.num_envs)
-        self._finished: list[tuple[float, float, float]] = []  # return, length, success of episodes
+        self._finished: list[Finished] = []
         count = env.num_envs
         self._obs = as_obs(env.reset(seed=seed)[0], self.spec)
         self._first = torch.ones(count, dtype=torch.bool)  # the observation is a reset's
@@ -144,14 +184,22 @@ class Worlds:
         )
         self._returns[at], self._lengths[at], self._success[at] = 0.0, 0, False
 
-    def episodes(self) -> Metrics:
+    def learned(self, updates: int) -> None:
+        """The policy is the learner's own: it plays what has been learned."""
+
+    def news(self) -> Metrics:
         """Means over the episodes that ended since the last call; nothing where none did."""
-        finished, self._finished = np.asarray(self._finished, dtype=np.float64), []
-        if not len(finished):
-            return {}
-        names = ("train/return", "train/length", "train/success")
-        means = dict(zip(names, finished.mean(axis=0).tolist(), strict=True))
-        return {**means, "train/episodes": float(len(finished))}
+        return summary(self.take_finished())
+
+    def take_finished(self) -> list[Finished]:
+        """The episodes that ended since the last call, in the order of the worlds where several ended at once."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    @property
+    def between_episodes(self) -> bool:
+        """Whether every world is about to begin an episode."""
+        return bool(self._first.all())
 
     def state_dict(self) -> dict[str, Any]:
         """The worlds where they stand; where the task cannot be saved, nothing of them."""
