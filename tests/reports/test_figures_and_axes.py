@@ -70,11 +70,22 @@ def test_figures(full: Ledger) -> None:
     pytest.importorskip("matplotlib")
     dossier = full.dossier()
     files, note = plots.write_figures(dossier, judged(dossier), full.folder / "figures")
-    assert [f.name for f in files] == ["curves.svg", "curves.png", "effects.svg", "effects.png"] and note == ""
-    assert "supported" in files[2].read_text() and files[1].read_bytes()[:4] == b"\x89PNG"
-    before = files[0].read_bytes()
-    plots.write_figures(dossier, judged(dossier), full.folder / "figures")
-    assert files[0].read_bytes() == before
+    names = [f"{stem}.{kind}" for stem in ("curves", "together", "effects") for kind in ("svg", "png")]
+    assert [f.name for f in files] == names and note == ""
+    assert "supported" in files[4].read_text() and files[1].read_bytes()[:4] == b"\x89PNG"
+    assert "gae_ppo_finetune (n = 3)" in files[2].read_text() and "awr (n = 3)" in files[2].read_text()
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf"])
+def test_the_same_records_give_the_same_figure(full: Ledger, kind: str) -> None:
+    pytest.importorskip("matplotlib")
+    dossier = full.dossier()
+    verdicts = judged(dossier)
+    files, _ = plots.write_figures(dossier, verdicts, full.folder / "figures", [kind])
+    before = [file.read_bytes() for file in files]
+    plots.write_figures(dossier, verdicts, full.folder / "figures", [kind])
+    assert len(files) == 3 and [file.read_bytes() for file in files] == before
+    assert all(data[:4] == (b"%PDF" if kind == "pdf" else b"<?xm") for data in before)
 
 
 def test_figures_of_a_sweep_on_its_way(ledger: Ledger, recwarn: pytest.WarningsRecorder) -> None:

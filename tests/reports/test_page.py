@@ -8,8 +8,11 @@ import pytest
 from synthetic_ledger import CURVES, Ledger, Page
 
 from bellmark.records import Run
-from bellmark.reports import collect_runs, judged
+from bellmark.reports import collect_plan, collect_runs, judged
+from bellmark.reports.findings import Finding
+from bellmark.reports.pack import unpack
 from bellmark.reports.page import render
+from bellmark.reports.shelf import Shelf
 
 HOSTILE = "</style></script><script>alert('x')</script><img src=x onerror=alert(1)> & \"quoted\""
 
@@ -32,12 +35,16 @@ def test_structure(full: Ledger) -> None:
         "evaluations",
         "cost",
         "settings",
+        "runs",
         "again",
         "notes",
     ]
     links = {page.attributes(i)["href"] for i in page.all("a")}
     every_id = {have.get("id") for _, have in page.elements}
-    assert all(link[0] == "#" and link[1:] in every_id for link in links)
+    views = {link.removeprefix("#/run/") for link in links if link.startswith("#/run/")}
+    held = {page.attributes(i)["data-run"] for i in page.all("script", class_="run")}
+    assert views == held == {path.name for path in full.written}
+    assert all(link[1:] in every_id for link in links if not link.startswith("#/"))
     assert len(page.all("h1")) == 1 and page.text(page.all("h1")[0]) == full.question["question"]
 
 
@@ -45,8 +52,11 @@ def test_self_contained(full: Ledger) -> None:
     dossier = full.dossier()
     html = render(dossier, judged(dossier))
     assert not re.search(r"https?://|//cdn|@import|url\(", html)
-    assert not any("src" in have for _, have in Page(html).elements)
-    assert "<link" not in html
+    page = Page(html)
+    assert not any("src" in have for _, have in page.elements)
+    assert [page.attributes(i)["href"][:5] for i in page.all("link")] == ["data:"]
+    (policy,) = [have["content"] for _, have in page.elements if have.get("http-equiv") == "Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "http" not in policy
 
 
 def test_the_verdict_stands_first_and_in_words(full: Ledger) -> None:
@@ -67,14 +77,18 @@ def test_every_number_is_a_record(full: Ledger) -> None:
     page = page_of(full)
     records = {run.name: run.curve("eval/success") for run in map(Run, full.written)}
     values = {n: dict(zip(c.step.tolist(), c.value.tolist(), strict=True)) for n, c in records.items()}
-    drawn = [page.attributes(i) for i in page.all("g", class_="seed")]
-    assert len(drawn) == 3 * 6 and {line["data-run"] for line in drawn} == set(records)
-    lines = [line for line in drawn if "data-step" in line]
-    assert len(lines) == 6  # once per run, not once per axis
+    held = {page.attributes(i)["id"]: unpack(page.text(i)) for i in page.all("script", class_="lines")}
+    lines = [line for seeds in held.values() for line in seeds]
+    assert len(lines) == 6 and {line["run"] for line in lines} == set(records)  # once per run, not once per axis
     for line in lines:
-        found = zip(line["data-step"].split(), line["data-value"].split(), strict=True)
-        assert {int(s): pytest.approx(float(v), abs=1e-5) for s, v in found} == values[line["data-run"]]
-    rows = [i for i in page.all("tr") if page.attributes(i).get("data-run") in values]
+        found = dict(zip(line["step"], line["value"], strict=True))
+        assert found == {step: pytest.approx(value, abs=1e-6) for step, value in values[line["run"]].items()}
+        assert line["simulator"][-1] == (2_050_000 if line["run"].startswith("awr") else 50_000)
+        assert line["wall"] == [0.5 + 3.5 * i for i in range(6)]
+    (panel,) = page.all("figure", class_="panel")
+    assert {page.attributes(panel)[f"data-{role}-lines"] for role in ("arm", "base")} == set(held)
+    (table,) = page.all("table", class_="evaluations")
+    rows = [i for i in page.all("tr") if page.inside(i, table) and page.attributes(i).get("data-run") in values]
     cells = [(i, row) for row in rows for i in page.all("td", class_="n") if page.inside(i, row)]
     traced = [(i, row) for i, row in cells if "data-step" in page.attributes(i)]
     assert len(traced) == 6 * 6
@@ -102,7 +116,11 @@ def test_wilson_interval_of_one_evaluation(full: Ledger) -> None:
 
 def test_axis_choices_are_those_recorded(full: Ledger) -> None:
     page = page_of(full)
-    assert [page.attributes(i)["id"] for i in page.all("input")] == ["axis-real", "axis-simulator", "axis-wall"]
+    assert [page.attributes(i)["id"] for i in page.all("input", type="radio")] == [
+        "axis-real",
+        "axis-simulator",
+        "axis-wall",
+    ]
     assert "log scale" in page.text()  # 2,050,000 simulator steps against 50,000
 
 
@@ -118,7 +136,8 @@ def test_unfinished_sweep(ledger: Ledger) -> None:
     assert "seed 3 is not started" in text
     failed = page.text(page.all("section", id="failed")[0])
     assert "1 of 3" in failed and "at step 20,000: FloatingPointError: loss is NaN" in failed
-    assert len(page.all("span", class_="broken")) == 3  # one run, three axes
+    lines = [line for i in page.all("script", class_="lines") for line in unpack(page.text(i))]
+    assert sorted(line["state"] for line in lines) == ["done", "done", "failed", "open"]
     states = [page.attributes(i).get("class") for i in page.all("i") if "data-run" in page.attributes(i)]
     assert sorted(states) == ["s-done", "s-done", "s-failed", "s-new", "s-new", "s-preempted"]
 
@@ -172,7 +191,8 @@ def test_hostile_text_stays_text(ledger: Ledger) -> None:
     ledger.write(last, (58, 60), commit="<b>bold</b>")
     page = page_of(ledger, notes=HOSTILE)
     assert page.wrong == []
-    assert len(page.all("script")) == 1 and not page.all("img") and len(page.all("style")) == 1
+    runnable = [i for i in page.all("script") if "type" not in page.attributes(i)]
+    assert len(runnable) == 1 and not page.all("img") and len(page.all("style")) == 1
     assert not any(name.startswith("on") for _, have in page.elements for name in have)
     assert page.text().count("alert('x')") >= 5
 
@@ -209,3 +229,39 @@ def test_summaries_that_disagree_are_said_so(ledger: Ledger) -> None:
     assert "disagree" in page.text(page.all("section", id="effects")[0])
     notes = page.text(page.all("section", id="notes")[0])
     assert "awr: ends at 32.8% after a peak of 98.4%" in notes  # (40 + 2)/128 and (124 + 2)/128
+
+
+def test_findings_stand_on_the_board_and_below_the_curve(full: Ledger) -> None:
+    def diagnose(run: Run) -> list[Finding]:
+        found = Finding("peak_then_collapse", "critical", 25_000, HOSTILE)
+        return [found, Finding("slow", "info", None, "slow")] if run.meta.arm == "awr" and run.meta.seed == 2 else []
+
+    plan = full.plan()
+    dossier = collect_plan(plan, plan.results(), "duel.yaml", Shelf(diagnose))
+    page = Page(render(dossier, judged(dossier)))
+    assert page.wrong == []
+    board = page.text(page.all("section", id="board")[0])
+    assert board.count("critical") == 1
+    signs = [page.attributes(i) for i in page.all("i", class_="sev-critical")]
+    # step 25,000 is half of the real steps; half way between the evaluations at 7.5 and 11 seconds is 9.25 of 18
+    places = [sign["style"] for sign in signs]
+    assert len(places) == 3 and places[0] == "left:50.000%" and places[2] == "left:51.389%"
+    (row,) = [i for i in page.all("li") if "data-step" in page.attributes(i)]
+    assert "peak_then_collapse" in page.text(row) and page.attributes(row)["data-step"] == "25000"
+    assert page.text(page.all("details", class_="told")[0]).startswith("■ 2 findings")
+
+
+def test_without_findings_nothing_of_health_is_shown(full: Ledger) -> None:
+    page = page_of(full)
+    assert not page.all("div", class_="strip") and not page.all("details", class_="told")
+    assert "Health" not in page.text(page.all("section", id="runs")[0])
+
+
+def test_many_runs_are_told_by_their_means(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bellmark.reports.page.MOST_DETAILED", 5)
+    ledger.write_all()
+    page = page_of(ledger)
+    (table,) = page.all("table", class_="evaluations")
+    assert len([i for i in page.all("tr") if page.inside(i, table)]) == 1 + 2
+    assert not page.all("span", class_="per-seed") and "each run's own evaluations are in its view" in page.text()
+    assert len(page.all("script", class_="run")) == 6

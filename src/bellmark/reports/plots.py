@@ -54,7 +54,7 @@ def write_figures(
     with matplotlib.rc_context(STYLE):
         if any(len(run.trace.step) for run in dossier.runs):
             files += _save(_curves(dossier), folder / "curves", formats)
-            if 2 <= len(dossier.arms) <= MOST_TOGETHER + 1:
+            if 2 <= sum(any(run.finished for run in arm.runs) for arm in dossier.arms) <= MOST_TOGETHER + 1:
                 files += _save(_together(dossier), folder / "together", formats)
         judged = [v for v in verdicts if v.estimate is not None]
         if judged:
