@@ -7,6 +7,7 @@ within a fixed number of steps, as vectorised evaluations often do, counts only 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +29,21 @@ class Episodes:
     frames: list[NDArray[np.uint8]]  # pictures of episode 0; empty unless asked for
 
 
+def unwatched() -> None:
+    """Nobody can interrupt this evaluation."""
+
+
 @torch.no_grad()
-def play(policy: Policy, env: BatchedEnv, seed: int, *, deterministic: bool, film: bool = False) -> Episodes:
-    """Play one episode in every world of `env` from the start states of `seed`."""
+def play(
+    policy: Policy,
+    env: BatchedEnv,
+    seed: int,
+    *,
+    deterministic: bool,
+    film: bool = False,
+    watch: Callable[[], None] = unwatched,
+) -> Episodes:
+    """Play one episode in every world of `env` from the start states of `seed`; `watch` is called at every step."""
     spec = spec_of(env)
     generator = torch.Generator().manual_seed(seed)
     obs, _ = env.reset(seed=seed)
@@ -40,6 +53,7 @@ def play(policy: Policy, env: BatchedEnv, seed: int, *, deterministic: bool, fil
     length = np.zeros(env.num_envs, dtype=np.int64)
     frames = [env.frame()] if film else []
     for _ in range(env.horizon):
+        watch()
         decision = policy.act(as_obs(obs, spec), first, state, deterministic=deterministic, generator=generator)
         moved = env.advance(alive, command(decision.action, spec))
         returns[alive] += moved.reward
@@ -59,9 +73,11 @@ def play(policy: Policy, env: BatchedEnv, seed: int, *, deterministic: bool, fil
     return Episodes(returns, success, length, frames)
 
 
-def evaluate(policy: Policy, env: BatchedEnv, seed: int, *, sampled: bool = True) -> Metrics:
+def evaluate(
+    policy: Policy, env: BatchedEnv, seed: int, *, sampled: bool = True, watch: Callable[[], None] = unwatched
+) -> Metrics:
     """One or both modes over all worlds of `env`, under the names of the common metric vocabulary."""
-    greedy = play(policy, env, seed, deterministic=True)
+    greedy = play(policy, env, seed, deterministic=True, watch=watch)
     metrics = {
         "eval/return": float(greedy.returns.mean()),
         "eval/success": float(greedy.success.mean()),
@@ -70,6 +86,6 @@ def evaluate(policy: Policy, env: BatchedEnv, seed: int, *, sampled: bool = True
     }
     if not sampled:
         return metrics
-    drawn = play(policy, env, seed, deterministic=False)
+    drawn = play(policy, env, seed, deterministic=False, watch=watch)
     means = {"eval/return_sampled": drawn.returns.mean(), "eval/success_sampled": drawn.success.mean()}
     return {**metrics, **{name: float(mean) for name, mean in means.items()}}

@@ -30,6 +30,10 @@ Show = Callable[[int, int, Metrics], None]  # (step, total, newest metrics)
 Say = Callable[[str], None]  # a line about the run for whoever started it; log.txt has it too
 
 
+class Stopped(Exception):
+    """Somebody asked this process to save and leave."""
+
+
 class StopRequest:
     """Whether somebody asked this process to save and leave; Ctrl-C after a request leaves at once.
 
@@ -43,6 +47,11 @@ class StopRequest:
     def asked(self) -> bool:
         """Whether a stop signal has come."""
         return bool(self.name)
+
+    def check(self) -> None:
+        """Raise `Stopped` once a stop signal has come."""
+        if self.asked:
+            raise Stopped
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
@@ -85,8 +94,8 @@ def execute(
             say(line)
 
         agent = make_agent(config, folder, threads, device, tell)
-        loop = Loop(agent, config, record, show, threads)
-        finished = loop.run(stop)
+        loop = Loop(agent, config, record, show, threads, stop)
+        finished = loop.run()
         record.finish(
             "done" if finished else "preempted", loop.good_enough if finished else f"asked to stop by {stop.name}"
         )
@@ -96,15 +105,20 @@ def execute(
 class Loop:
     """Work, evaluate, save; the order that makes a resumed run repeat nothing and miss nothing."""
 
-    def __init__(self, agent: Agent, config: RunConfig, record: RunWriter, show: Show, threads: int) -> None:
+    def __init__(
+        self, agent: Agent, config: RunConfig, record: RunWriter, show: Show, threads: int, stop: StopRequest
+    ) -> None:
         self._agent = agent
         self._config = config
         self._record = record
         self._show = show
+        self._stop = stop
         self._eval_env = config.task.make(config.evaluation.episodes, threads)
         self._saved_at = time.monotonic()
         self._judged_at = 0  # step of the newest evaluation
         self._reached = 0  # evaluations in a row that were good enough to stop
+        self._row: Metrics = {}  # the newest row, while it waits for its evaluation
+        self._begun = False  # the start has been judged, or a checkpoint loaded
         self._news: Metrics = {}  # what a live table shows
 
     @property
@@ -112,25 +126,18 @@ class Loop:
         """Why the run is over before its last step; empty while it is not."""
         return self._config.evaluation.stop.reason(self._reached)
 
-    def run(self, stop: StopRequest) -> bool:
-        """To the end (True) or to a stop request (False)."""
-        agent, every = self._agent, self._config.evaluation.every
-        self._begin()
-        while self._judged_at < agent.total and not self.good_enough:
-            if stop.asked:
+    def run(self) -> bool:
+        """To the end (True) or to a stop request (False), which also interrupts an evaluation."""
+        try:
+            self._begin()
+            while self._judged_at < self._agent.total and not self.good_enough:
+                self._stop.check()
+                self._row = self._row or self._agent.iterate()
+                self._finish_row()
+        except Stopped:
+            if self._begun:
                 self._save()
-                return False
-            metrics = agent.iterate()
-            if not metrics:
-                self._beat()
-                continue
-            due = agent.step // every > self._judged_at // every or agent.step >= agent.total
-            judged = self._evaluate() if due else {}
-            if due:
-                self._reached = self._config.evaluation.stop.count(self._reached, judged)
-            self._log({**metrics, **judged})
-            if due or time.monotonic() - self._saved_at > self._config.checkpoints.seconds:
-                self._save(judged.get(self._config.headline))
+            return False
         return True
 
     def _begin(self) -> None:
@@ -144,14 +151,30 @@ class Loop:
         else:
             state = checkpoint.unpack(last.read(), last.path.name)["state"]
             self._agent.load_state_dict(state)
-            self._judged_at, self._reached = state["judged_at"], state["reached"]
+            self._judged_at, self._reached, self._row = state["judged_at"], state["reached"], state["row"]
             self._record.resume(self._agent.step)
+        self._begun = True
+
+    def _finish_row(self) -> None:
+        """Judge where that is due, log the row, save where that is due."""
+        if not self._row:
+            self._beat()
+            return
+        step, every = self._agent.step, self._config.evaluation.every
+        due = step // every > self._judged_at // every or step >= self._agent.total
+        judged = self._evaluate() if due else {}
+        if due:
+            self._reached = self._config.evaluation.stop.count(self._reached, judged)
+        self._log({**self._row, **judged})
+        self._row = {}
+        if due or time.monotonic() - self._saved_at > self._config.checkpoints.seconds:
+            self._save(judged.get(self._config.headline))
 
     def _evaluate(self) -> Metrics:
         began = time.perf_counter()
-        chosen = self._config.evaluation
+        chosen, watch = self._config.evaluation, self._stop.check
+        metrics = evaluate(self._agent.policy, self._eval_env, chosen.seed, sampled=chosen.sampled, watch=watch)
         self._judged_at = self._agent.step
-        metrics = evaluate(self._agent.policy, self._eval_env, chosen.seed, sampled=chosen.sampled)
         return {**metrics, "time/evaluate": time.perf_counter() - began, **self._agent.steps_taken()}
 
     def _log(self, metrics: Metrics) -> None:
@@ -165,6 +188,7 @@ class Loop:
 
     def _save(self, headline: float | None = None) -> None:
         state = {**self._agent.state_dict(), "judged_at": self._judged_at, "reached": self._reached}
+        state["row"] = self._row
         data = checkpoint.pack(self._config.family, self._config.tree(), state)
         keep_every = self._config.checkpoints.every or None
         self._record.checkpoint(self._agent.step, data, metric=headline, keep_every=keep_every)
