@@ -86,11 +86,11 @@ class LaProp:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue as the saved one would have."""
+        """Continue as the saved one would have; parts that `state` does not name stay as they are."""
         for name, saved in state["moments"].items():
             for mine, theirs in zip(self._moments[name], saved, strict=True):
                 torch._foreach_copy_(mine, list(theirs))
-        self._steps = dict(state["steps"])
+        self._steps.update(state["steps"])
 
 
 def _gradient(parameter: Tensor) -> Tensor:

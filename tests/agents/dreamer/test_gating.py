@@ -18,13 +18,13 @@ def reading(total: float = 0.0, smoothed: float = 0.0) -> Reading:
 def learned(gate: Gate, surprises: list[float]) -> list[int]:
     """Which updates, counted from 1, the actor-critic learned in."""
     decisions = [gate.decide(reading(s)) for s in surprises]
-    assert all(d.possible == bool(d.learns) for d in decisions)  # on the host the answer is exact
+    assert all(bool(d.metrics["gate/learns"]) == d.learns for d in decisions)
     return [i for i, d in enumerate(decisions, 1) if d.learns]
 
 
 def test_open_lets_everything_learn() -> None:
     decision = Gate(Open(), 100).decide(reading(9.0, 9.0))
-    assert decision.possible and decision.learns == 1 and decision.rate == 1
+    assert decision.learns and decision.rate == 1
 
 
 def test_the_warmup_counts_updates_of_the_world_model_alone() -> None:

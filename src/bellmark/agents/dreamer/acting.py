@@ -22,6 +22,9 @@ class DreamingPolicy:
         """A policy that shares its networks with the learner."""
         self._nets = nets
         self._judged_by_mode = config.evaluation.latents == "mode"
+        self._collect = nets.actor.draw
+        if config.start.acts_randomly:
+            self._collect = lambda outputs, noise: nets.actor.uniform(noise)
 
     def initial(self, worlds: int) -> State:
         """Nothing seen, nothing done."""
@@ -62,7 +65,7 @@ class DreamingPolicy:
         if deterministic:
             action = actor.best(outputs)
         else:
-            action = actor.draw(outputs, actor.noise((count,), generator).to(device))
+            action = self._collect(outputs, actor.noise((count,), generator).to(device))
         return Decision(action, {"deter": deter, "stoch": stoch, "action": action}, kept(deter, stoch))
 
 

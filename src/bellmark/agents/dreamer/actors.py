@@ -34,6 +34,10 @@ class Actor(Protocol):
         """The most likely action (*B, A)."""
         ...
 
+    def uniform(self, noise: Tensor) -> Tensor:
+        """Uniformly random actions (*B, A), whatever the network says."""
+        ...
+
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
         """(*B,)."""
         ...
@@ -61,6 +65,10 @@ class Chooser:
     def best(self, outputs: Tensor) -> Tensor:
         """One-hot."""
         return categorical.mode(outputs)
+
+    def uniform(self, noise: Tensor) -> Tensor:
+        """One-hot."""
+        return categorical.draw(torch.full_like(noise, 1 / self.actions), noise)
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
         """ln p of the choice."""
@@ -93,6 +101,10 @@ class Mover:
     def best(self, outputs: Tensor) -> Tensor:
         """The mean."""
         return self._moments(outputs)[0]
+
+    def uniform(self, noise: Tensor) -> Tensor:
+        """In [-1, 1]: 2 Phi(noise) - 1."""
+        return torch.erf(noise / math.sqrt(2))
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
         """Density of the action before it is clipped."""

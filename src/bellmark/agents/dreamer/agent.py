@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bellmark.agents.api import Batch, Schedule, Spec, Window, Writeback
+from bellmark.agents.api import Batch, Load, Schedule, Spec, Window, Writeback
 from bellmark.agents.dreamer.acting import DreamingPolicy, kept
 from bellmark.agents.dreamer.config import Dreamer
 from bellmark.agents.dreamer.gating import Gate
@@ -72,24 +72,25 @@ class DreamerAgent:
         """One minibatch: the world model on replay, policy and value on dreams and replay, all in one loss."""
         c, nets, learning = self.config, self.nets, self.config.learning
         lesson = lesson_of(batch, c.context, nets.rssm.classes)
-        states = self._observe(lesson)
-        model, kl = model_terms(nets, states, lesson, learning)
+        with torch.set_grad_enabled(c.start.world_learns):
+            states = self._observe(lesson)
+            model, kl = model_terms(nets, states, lesson, learning)
         reading = self.meter.observe(*components(c, model, kl))
         decision = self.gate.decide(reading)
+        behaves = decision.learns and c.start.actor_critic_learns
         terms, metrics = dict(model), {**reading.metrics, **decision.metrics}
         factor = self.factor(step)
-        factors: dict[str, Tensor | float] = {"model": factor}
-        if decision.possible:
+        factors: dict[str, Tensor | float] = {"model": factor} if c.start.world_learns else {}
+        if behaves:
             behaviour, more = self._behaviour(states, lesson, step)
             terms.update(behaviour)
             metrics.update(more)
-            rate = decision.learns * decision.rate * factor
-            factors.update(policy=rate, value=rate)
+            factors.update(policy=decision.rate * factor, value=decision.rate * factor)
         weight = {name: getattr(c.loss, name) for name in terms}
         loss = torch.stack([weight[name] * term for name, term in terms.items() if weight[name]]).sum()
-        norms = self.optimizer.step(loss, factors)
+        norms = self.optimizer.step(loss, factors) if factors else {}
         self.updates += 1
-        if decision.possible and self.updates % learning.critic.slow_every == 0:
+        if behaves and self.updates % learning.critic.slow_every == 0:
             follow(nets.slow_value, nets.value, learning.critic.slow_rate)
         fresh = kept(states.deter_TBD.detach().flatten(0, 1), states.stoch_TBSK.detach().flatten(0, 1))
         return (
@@ -155,6 +156,27 @@ class DreamerAgent:
         o = self.config.optimizer
         return min(1.0, self.updates / o.warmup if o.warmup else 1.0) * o.course.at(step / self.config.steps)
 
+    @property
+    def acting(self) -> nn.Module:
+        """The networks, for collectors in other processes."""
+        return self.nets
+
+    def begin(self, load: Load) -> str:
+        """Take from a stored run what the configuration says."""
+        return self.config.start.begin(self, load)
+
+    def take(self, state: Mapping[str, Any], *, actor_critic: bool) -> None:
+        """Take the world model of a saved learner and, where asked for, policy and value with their scales."""
+        names = set(WORLD) | (set(BEHAVIOUR) if actor_critic else set())
+        taken = {name: value for name, value in state["networks"].items() if name.partition(".")[0] in names}
+        self.nets.load_state_dict(taken, strict=False)
+        parts = ("model", "policy", "value") if actor_critic else ("model",)
+        self.optimizer.load_state_dict(
+            {key: {name: state["optimizer"][key][name] for name in parts} for key in ("moments", "steps")}
+        )
+        if actor_critic:
+            self.scales = {name: state["scales"][name].to(self.device) for name in SCALES}
+
     def state_dict(self) -> dict[str, Any]:
         """Parameters, optimiser, scales, surprise, gate, counters, random state."""
         return {
@@ -180,6 +202,8 @@ class DreamerAgent:
 
 ROWS = ("obs_TBO", "action_TBA", "reward_TB", "terminated_TB", "first_TB", "last_TB", "rows_TB")
 MODEL = ("rec", "rew", "con", "dyn", "rep")
+WORLD = ("encoder", "rssm", "decoder", "reward", "continuation")
+BEHAVIOUR = ("policy", "value", "slow_value")
 
 
 def components(config: Dreamer, terms: Metrics, kl: Metrics) -> tuple[Tensor, Metrics]:

@@ -24,14 +24,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-State = dict[str, "Tensor"]
+State = dict[str, int]
 
 
 class Decision(NamedTuple):
-    """What one update may do to actor and critic. Where they do not learn, moments and slow copies rest as well."""
+    """What one update may do to actor and critic."""
 
-    possible: bool  # known on the host; False: they do not learn, so their losses need not be computed
-    learns: Tensor  # () 1 or 0
+    learns: bool  # False: they rest, with their moments and slow copies; their losses need not be computed
     rate: Tensor  # () factor of both learning rates in this update
     metrics: Mapping[str, Tensor]  # `gate/*`
 
@@ -72,11 +71,11 @@ class NoFocus(Choice):
 
     kind: Literal["off"] = "off"
 
-    def initial(self, like: Tensor) -> State:
+    def initial(self) -> State:
         """Nothing to carry."""
         return {}
 
-    def step(self, state: State, surprise: Tensor, ordinary: Tensor) -> tuple[State, Tensor]:
+    def step(self, state: State, surprise: Tensor, ordinary: bool) -> tuple[State, bool]:
         """The ordinary answer."""
         return state, ordinary
 
@@ -96,22 +95,27 @@ class Focus(Choice):
         source=PROTOCOL,
     )
 
-    def initial(self, like: Tensor) -> State:
+    def initial(self) -> State:
         """No focus: updates left of one, updates counted in it, updates until another may begin."""
-        return {name: like.new_zeros(()) for name in ("left", "counted", "cooling")}
+        return {"left": 0, "counted": 0, "cooling": 0}
 
-    def step(self, state: State, surprise: Tensor, ordinary: Tensor) -> tuple[State, Tensor]:
-        """The next state and whether the actor-critic learns: while focused its own ratio, else the ordinary answer."""
-        idle = (state["left"] == 0).to(surprise)
-        begins = (surprise.clamp(min=0) > self.threshold) & (state["cooling"] == 0) & (idle + self.rearm > 0)
-        left = state["left"].masked_fill(begins, self.duration)
-        focused = (left > 0).to(surprise)
-        counted = state["counted"].masked_fill(begins, 0) + focused
-        due = (counted % self.ratio == 0).to(surprise)
-        left = left - focused
-        over = (focused > 0) & (left == 0)
-        cooling = (state["cooling"] - 1).clamp(min=0).masked_fill(over, self.cooldown)
-        return {"left": left, "counted": counted, "cooling": cooling}, focused * due + (1 - focused) * ordinary
+    def step(self, state: State, surprise: Tensor, ordinary: bool) -> tuple[State, bool]:
+        """The next state and whether the actor-critic learns: while focused its own ratio, else the ordinary answer.
+
+        The one place where the host waits for the surprise: what rests must rest whole, so the answer cannot stay a
+        tensor.
+        """
+        left, counted, cooling = state["left"], state["counted"], state["cooling"]
+        heeded = cooling == 0 and (self.rearm or left == 0)
+        if heeded and float(surprise) > self.threshold:
+            left, counted = self.duration, 0
+        cooling = max(0, cooling - 1)
+        if left == 0:
+            return {"left": left, "counted": counted, "cooling": cooling}, ordinary
+        left, counted = left - 1, counted + 1
+        if left == 0:
+            cooling = self.cooldown
+        return {"left": left, "counted": counted, "cooling": cooling}, counted % self.ratio == 0
 
 
 class Same(Choice):
@@ -165,7 +169,7 @@ class Gate:
         self._chosen, self._total = chosen, total
         self._updates = self._waited = 0  # updates so far; updates since the ratio last let the actor-critic learn
         self._one = torch.ones((), device=device)
-        self._focus = chosen.focus.initial(self._one)
+        self._focus = chosen.focus.initial()
 
     def decide(self, reading: Reading) -> Decision:
         """What this update may do, given the surprise of its own world-model loss."""
@@ -173,16 +177,14 @@ class Gate:
         after = self._updates - chosen.warmup
         self._updates += 1
         if after < 0:
-            return self._decision(self._one * 0, reading, possible=False, ratio=0)
+            return self._decision(False, reading, ratio=0)
         ratio = chosen.ratio.at(after / max(1, self._total - chosen.warmup))
         self._waited += 1
         ordinary = self._waited >= ratio
         if ordinary:
             self._waited = 0
-        self._focus, learns = chosen.focus.step(self._focus, reading.total, self._one * ordinary)
-        # Without a focus the answer is the host's own; with one, reading it costs nothing on the host's own device.
-        possible = (ordinary if not self._focus else True) and (learns.is_cuda or bool(learns > 0))
-        return self._decision(learns, reading, possible=possible, ratio=ratio)
+        self._focus, learns = chosen.focus.step(self._focus, reading.total, ordinary)
+        return self._decision(learns, reading, ratio=ratio)
 
     def state_dict(self) -> dict[str, Any]:
         """Counters, and the focus where it stands."""
@@ -191,14 +193,14 @@ class Gate:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on counting."""
         self._updates, self._waited = state["updates"], state["waited"]
-        self._focus = {name: value.to(self._one.device) for name, value in state["focus"].items()}
+        self._focus = dict(state["focus"])
 
-    def _decision(self, learns: Tensor, reading: Reading, *, possible: bool, ratio: int) -> Decision:
+    def _decision(self, learns: bool, reading: Reading, *, ratio: int) -> Decision:
         rate = self._chosen.rate.factor(reading.smoothed)
         metrics = {
-            "gate/learns": learns,
+            "gate/learns": self._one * learns,
             "gate/rate": rate,
             "gate/ratio": self._one * ratio,
-            "gate/focus": self._focus.get("left", self._one * 0),
+            "gate/focus": self._one * self._focus.get("left", 0),
         }
-        return Decision(possible, learns, rate, metrics)
+        return Decision(learns, rate, metrics)
