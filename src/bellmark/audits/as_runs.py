@@ -63,7 +63,7 @@ def _foreign(trial: Trial, name: str, entry: Entry, case: Case) -> Foreign:
 def _metric(trial: Trial) -> str:
     if trial.share:
         return "eval/success"
-    return "eval/length" if any("len" in name for name in (*trial.others, trial.entry.lower())) else "eval/return"
+    return "eval/length" if "len" in trial.measure.lower() else "eval/return"
 
 
 def _created(trial: Trial, entry: Entry) -> str:

@@ -67,6 +67,7 @@ class Trial:
     explicit: set[str] = field(default_factory=set)  # keys given on the command line, not taken from a shared table
     script: str = ""
     seed: int | None = None
+    measure: str = ""  # what the curve shows, as the source calls it
     share: bool = False  # whether values are percentages or shares of episodes
     curve: list[Point] = field(default_factory=list)
     others: dict[str, list[Point]] = field(default_factory=dict)
@@ -92,11 +93,15 @@ class Trial:
 
     @property
     def whole(self) -> bool:
-        """Whether the curve shows every evaluation: evenly spaced, and as many as the settings say."""
+        """Whether the curve shows every evaluation: as many as the settings say, else evenly spaced from the start."""
         at = [p.at for p in self.curve]
-        gaps = [b - a for a, b in pairwise(at[1:])]  # a first evaluation before training may be odd
-        even = len(set(gaps)) <= 1
-        return bool(at) and even and not self.excerpt and len(at) >= (self.evaluations or 0)
+        if self.excerpt or not at:
+            return False
+        if self.evaluations:
+            return len(at) >= self.evaluations
+        rest = at[1:] if at[0] in (0.0, 1.0) else at
+        gap = rest[1] - rest[0] if len(rest) > 1 else rest[0] if rest else 0.0
+        return all(b - a == gap for a, b in pairwise(rest)) and (not rest or rest[0] in (gap, at[0] + gap))
 
     def stated_as(self, summary: Summary) -> Stated | None:
         """The summary as written, the first of several."""

@@ -37,8 +37,9 @@ def clock(case: Case) -> Iterator[Finding]:
         first = _first_start(case, one.entry)
         if first is None or one.read is None:
             continue
-        late = first.read - offset - one.read if first.read is not None else 0.0
-        if late > (HOUR if ":" in one.said else 24 * HOUR - 1):
+        late = first.read - (offset or 0.0) - one.read if first.read is not None else 0.0
+        # without a known offset the two clocks may stand in different time zones
+        if late > (HOUR if ":" in one.said and offset is not None else 24 * HOUR - 1):
             yield _found(one, "weak", f"dated {one.said}, but its first run {first.said} began {_span(late)} later")
     yield from _rows(case)
 
@@ -66,7 +67,9 @@ def _later(one: Clock, case: Case) -> str:
     year, month, day, hour, minute = map(int, parts.groups())
     meant = datetime(year, month, day, tzinfo=UTC) + timedelta(hours=hour, minutes=minute)
     text = f"; read as {meant:%Y-%m-%d %H:%M}"
-    late = first.read - _offset(case) - meant.timestamp() if first is not None and first.read is not None else 0.0
+    offset = _offset(case)
+    known = first is not None and first.read is not None and offset is not None
+    late = (first.read or 0.0) - (offset or 0.0) - meant.timestamp() if known and first else 0.0
     return text + (f" it is {_span(late)} before its first run began" if late > HOUR else "")
 
 
@@ -77,14 +80,17 @@ def _first_start(case: Case, entry: str) -> Clock | None:
     return min(own, key=lambda c: c.read or 0.0) if own else None
 
 
-def _offset(case: Case) -> float:
-    """Seconds between the log's local time and that of the run folders: the half hour that most entries agree on."""
+def _offset(case: Case) -> float | None:
+    """Seconds between the log's local time and that of the run folders: the half hour that most entries agree on.
+
+    None where fewer than three entries say both.
+    """
     gaps = []
     for one in case.clocks:
         first = _first_start(case, one.entry) if one.kind == "heading" and one.read and ":" in one.said else None
         if first is not None and first.read is not None and one.read is not None:
             gaps.append(first.read - one.read)
-    return round(median(gaps) / (HOUR / 2)) * HOUR / 2 if len(gaps) >= 3 else 0.0
+    return round(median(gaps) / (HOUR / 2)) * HOUR / 2 if len(gaps) >= 3 else None
 
 
 def resume(case: Case) -> Iterator[Finding]:

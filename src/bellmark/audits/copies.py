@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bellmark.audits.case import Case, Comparison, Finding, Sentence, Stated, Summary, Trial
+from bellmark.audits.case import Case, Comparison, Finding, Point, Sentence, Stated, Summary, Trial
 from bellmark.audits.log_claims import results_in
 from bellmark.audits.values import Number, numbers_in, read_number
 
@@ -28,7 +28,10 @@ def miscopy(case: Case) -> Iterator[Finding]:
         yield from _told_twice(trial)
         yield from _impossible_rates(trial)
     for sentence in case.sentences:
-        yield from _against_run(sentence, case)
+        for step, value, point in _quoted_points(sentence, case):
+            if point is not None:
+                message = f"{step}: {value.text} here, {point.value.text} on line {point.value.line}"
+                yield _said(sentence, "miscopy", message)
 
 
 def _against_curve(stated: Stated, trial: Trial, case: Case) -> str:
@@ -106,28 +109,29 @@ def _impossible_rates(trial: Trial) -> Iterator[Finding]:
                 yield _of(trial, value.line, message)
 
 
-def _against_run(sentence: Sentence, case: Case) -> Iterator[Finding]:
-    """`from Run 2: 10k→10.0, 25k→16.4` against the table of Run 2."""
+def _quoted_points(sentence: Sentence, case: Case) -> Iterator[tuple[str, Number, Point | None]]:
+    """`from Run 2: 10k→10.0, 25k→16.4` against the table of Run 2: what is not as there; None: not there at all."""
     found = _FROM_RUN.search(sentence.text)
     if found is None:
         return
     trial = next((t for t in case.trials if f"{t.name.lower()} ".startswith(f"{found[1].lower()} ")), None)
-    if trial is None:
-        return
-    for step, text in _STEP_VALUE.findall(found[2]):
+    for step, text in _STEP_VALUE.findall(found[2]) if trial else ():
         at, value = read_number(step, 0), read_number(text, sentence.line)
-        point = next((p for p in trial.curve if at is not None and p.at == at.value), None)
-        if value is None or (point is not None and value.agrees(point.value.value)):
-            continue
-        message = (
-            f"{found[1]} at {step}: {text} here, {point.value.text} on line {point.value.line}"
-            if point
-            else f"{found[1]} at {step}: {text}, but its table has no such step"
-        )
-        yield Finding(
-            audit="miscopy" if point else "unsupported", weight="wrong" if point else "weak",
-            where=sentence.where, line=sentence.line, entry=sentence.entry, message=message,
-        )  # fmt: skip
+        point = next((p for p in trial.curve if at is not None and p.at == at.value), None) if trial else None
+        if value is not None and (point is None or not value.agrees(point.value.value)):
+            yield f"{found[1]} at {step}", value, point
+
+
+def _said(sentence: Sentence, audit: str, message: str) -> Finding:
+    weight = "wrong" if audit == "miscopy" else "weak"
+    return Finding(
+        audit=audit,
+        weight=weight,  # type: ignore[arg-type]
+        where=sentence.where,
+        line=sentence.line,
+        entry=sentence.entry,
+        message=message,
+    )
 
 
 def unsupported(case: Case) -> Iterator[Finding]:
@@ -148,6 +152,9 @@ def unsupported(case: Case) -> Iterator[Finding]:
                 message=f"{message}, with {last.value.text} (line {last.value.line})",
             )  # fmt: skip
     for sentence in case.sentences:
+        for step, value, point in _quoted_points(sentence, case):
+            if point is None:
+                yield _said(sentence, "unsupported", f"{step}: {value.text}, but its table has no such step")
         if not _SUMMARY_WORD.search(sentence.text):
             continue
         own = {n for t in case.tallies if t.entry == sentence.entry for n in _cells(t.rows)}

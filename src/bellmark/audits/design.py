@@ -12,7 +12,7 @@ from bellmark.audits.values import is_pending
 BUDGET = 0.02  # relative difference of lengths that batches of collection explain
 _CONCLUDES = re.compile(r"observation|conclusion|insight|finding|analysis|notes", re.IGNORECASE)
 _EARLY = re.compile(
-    r"early[- ]stop\w*\b.{0,80}\b(?:check\w*|us(?:es|ing|ed)|on|by|based)\s.{0,25}\btrain(?:ing)?\b", re.IGNORECASE
+    r"early[- ]stop\w*\b.{0,60}\b(?:check\w*|us(?:es|ing|ed)|on|by|based on)\s+(?:the\s+|a\s+)?train", re.IGNORECASE
 )
 
 

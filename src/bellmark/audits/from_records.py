@@ -110,7 +110,8 @@ def _trial(run: RunRecord, dossier: Dossier) -> Trial:
         for step, value, count in zip(trace.step, trace.value, trace.episodes, strict=True)
         if math.isfinite(value)
     ]
-    settings = {k: _text(v) for k, v in flatten(run.config).items() if v is not None}
+    planned = dict(override.partition("=")[::2] for override in run.overrides)  # all that is known before a run
+    settings = {k: _text(v) for k, v in flatten(run.config).items() if v is not None} or planned
     trial = Trial(
         name=run.name,
         where=str(run.path),

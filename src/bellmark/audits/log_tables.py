@@ -63,6 +63,7 @@ class Tables:
         if trial is None:
             trial = self._anonymous(table.heading or entry.title, entry, table.line)
         main = next(i for i, h in enumerate(table.head) if i and MAIN.search(h))
+        trial.measure = table.head[main]
         episodes = next((i for i, h in enumerate(table.head) if h.lower() == "episodes"), None)
         steps = next((i for i, h in enumerate(table.head) if h.lower() == "step"), 0)
         for row in table.rows:
