@@ -91,7 +91,7 @@ def test_run_hands_over_and_tells_what_came_of_it(
     shown = capsys.readouterr().out
     assert "to run: 6" in shown
     assert ": boom (see " in shown
-    assert "1 left: the same command goes on with them" in shown
+    assert "1 left (`bellmark sweep resume` goes on with them)" in shown
 
 
 def test_dry_run_starts_nothing(file: Path, tmp_path: Path, launched: list[dict[str, Any]]) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bellmark.cli.sweep_launch import at_once, chosen, launch, launcher_options, seat_options
 from bellmark.cli.track import track_option
 from bellmark.errors import UserError
 
 if TYPE_CHECKING:
     from bellmark.sweeps.schema import Sweep
-    from bellmark.sweeps.seats import Seat
     from bellmark.sweeps.work import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,12 +33,20 @@ seeds_option = click.option("--seeds", metavar="SEEDS", help="Other seeds than t
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 
-def seat_options(function: F) -> F:
-    """Options that say how many runs go on at once."""
+retry_option = click.option("--retry-failed", is_flag=True, help="Also go on with runs that failed or were stopped.")
+dry_option = click.option("--dry-run", is_flag=True, help="Show the plan and leave.")
+
+
+def report_options(function: F) -> F:
+    """Options about the report after the last run."""
     for option in (
-        click.option("--pin", is_flag=True, help="Give each worker CPUs of its own (Linux)."),
-        click.option("--threads", type=click.IntRange(1), help="Threads of a worker. [default: resources.cpus, 1]"),
-        click.option("--workers", type=click.IntRange(1), help="Runs at once. [default: what CPUs and GPUs hold]"),
+        click.option(
+            "--report",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Where to write it. [default: reports/NAME]",
+        ),
+        click.option("--no-report", is_flag=True, help="Do not write a report after the last run."),
     ):
         function = option(function)
     return function
@@ -55,7 +63,9 @@ def sweep() -> None:
     Examples:
       bellmark sweep plan sweeps/quickstart.yaml
       bellmark sweep run sweeps/quickstart.yaml --report reports/quickstart
+      bellmark sweep run sweeps/quickstart.yaml --launcher slurm --partition main --time 10:00:00
       bellmark sweep status sweeps/quickstart.yaml
+      bellmark sweep extend sweeps/quickstart.yaml --seeds 5-7
     """
 
 
@@ -84,8 +94,8 @@ def plan_sweep(
     if as_json:
         click.echo(json.dumps(plan_object(found), indent=2))
         return
-    seats, notes = _seats(found, workers, threads, pin)
-    print_plan(found, len(seats), notes)
+    workers_at_once, notes = at_once(found, "local", {"workers": workers, "threads": threads, "pin": pin})
+    print_plan(found, workers_at_once, notes)
 
 
 @sweep.command("run")
@@ -93,34 +103,31 @@ def plan_sweep(
 @seat_options
 @runs_option
 @seeds_option
-@click.option("--retry-failed", is_flag=True, help="Also go on with runs that failed or were stopped earlier.")
-@click.option("--dry-run", is_flag=True, help="Show the plan and leave.")
-@click.option("--no-report", is_flag=True, help="Do not write a report after the last run.")
-@click.option(
-    "--report", type=click.Path(path_type=Path), metavar="DIR", help="Where to write it. [default: reports/NAME]"
-)
+@retry_option
+@dry_option
+@report_options
 @track_option
+@launcher_options
 def run_sweep(
     file: Path,
-    workers: int | None,
-    threads: int | None,
-    pin: bool,
     root: Path,
     seeds: str | None,
     retry_failed: bool,
     dry_run: bool,
     no_report: bool,
     report: Path | None,
-    track: tuple[str, ...],
+    launcher: str,
+    **options: Any,
 ) -> int:
-    """Run what is missing of the sweep in FILE on this machine, then write its report.
+    """Run what is missing of the sweep in FILE, here or on a cluster, then write its report.
 
     The same command continues an interrupted sweep: finished runs are kept, others go on from their last checkpoint.
-    The first Ctrl-C asks the workers to save themselves and waits for them; the second kills them.
+    Here and with Ray, the first Ctrl-C asks the runs to save themselves and waits for them; the second kills them.
+    Slurm's jobs go on after Ctrl-C: the same command follows them again, `bellmark sweep cancel` ends them.
 
     \b
     Exit codes:
-      0   every run is done
+      0   every run is done (with --detach: submitted)
       1   a run failed (its log.txt says why); the others were carried on with
       2   bad input
       75  stopped: everything is saved, the same command goes on
@@ -129,28 +136,111 @@ def run_sweep(
     Examples:
       bellmark sweep run sweeps/quickstart.yaml
       bellmark sweep run sweeps/quickstart.yaml --workers 4 --threads 2 --seeds 1-5
-      bellmark sweep run sweeps/quickstart.yaml --retry-failed --report reports/second_try
+      bellmark sweep run sweeps/quickstart.yaml --launcher slurm --partition main --time 10:00:00
+      bellmark sweep run sweeps/quickstart.yaml --launcher ray --address auto
     """
-    from bellmark.cli.screen import console
-    from bellmark.cli.sweep_tables import print_outcome, print_plan, print_start
-    from bellmark.sweeps.local import launch_local
-    from bellmark.sweeps.table import view_for
-    from bellmark.trackers.live import ENVIRONMENT
-
     found = _plan(file, root, seeds)
-    seats, notes = _seats(found, workers, threads, pin)
-    if dry_run:
-        print_plan(found, len(seats), notes)
-        return 0
-    if track:
-        os.environ[ENVIRONMENT] = ",".join(track)  # every launcher hands its environment to the workers
-    screen = console()
-    print_start(found, len(seats), notes, retry_failed)
-    outcome = launch_local(found, seats, retry_failed=retry_failed, view=view_for(screen, found.sweep.expect.metric))
-    print_outcome(found, outcome)
-    if not no_report and not outcome.left:
-        _report(found, file, report or Path("reports") / found.sweep.name)
-    return outcome.exit_code
+    picked = chosen(launcher, {**options, "seeds": seeds})
+    return _run(found, file, launcher, picked, retry_failed, dry_run, no_report, report)
+
+
+@sweep.command("resume")
+@file_argument
+@runs_option
+@retry_option
+@dry_option
+@report_options
+def resume_sweep(
+    file: Path, root: Path, retry_failed: bool, dry_run: bool, no_report: bool, report: Path | None
+) -> int:
+    """Go on with the sweep in FILE on the launcher and with the options of its last launch.
+
+    \b
+    Examples:
+      bellmark sweep resume sweeps/quickstart.yaml
+      bellmark sweep resume sweeps/quickstart.yaml --retry-failed
+    """
+    from bellmark.sweeps.session import former_launch
+
+    found = _plan(file, root, None)
+    former = former_launch(found.home)
+    if former is None:
+        raise UserError(f"sweep {found.sweep.name} was never launched below {root}; start it with `bellmark sweep run`")
+    found = _plan(file, root, former.options.get("seeds"))
+    return _run(found, file, former.launcher, former.options, retry_failed, dry_run, no_report, report)
+
+
+@sweep.command("extend")
+@file_argument
+@click.option("--seeds", required=True, metavar="SEEDS", help="Seeds to add: 3,4,5 or 3-5.")
+@seat_options
+@runs_option
+@retry_option
+@dry_option
+@report_options
+@track_option
+@launcher_options
+def extend_sweep(
+    file: Path,
+    seeds: str,
+    root: Path,
+    retry_failed: bool,
+    dry_run: bool,
+    no_report: bool,
+    report: Path | None,
+    launcher: str,
+    **options: Any,
+) -> int:
+    """Add seeds to the sweep in FILE and run what is missing.
+
+    The seeds are written into FILE, so that status, verdict and report count them; nothing else in it changes. Seeds
+    it has already are left out. More seeds than the file declares under `expect.looks` make the verdict a second look.
+
+    \b
+    Examples:
+      bellmark sweep extend sweeps/quickstart.yaml --seeds 5,6,7 --dry-run
+      bellmark sweep extend sweeps/quickstart.yaml --seeds 5-7 --launcher slurm --time 2h
+    """
+    from bellmark.sweeps.extend import with_seeds, written
+    from bellmark.sweeps.schema import load_sweep
+
+    text, every = with_seeds(file, load_sweep(file), _seeds(seeds))
+    found = _plan(file, root, ",".join(map(str, every)))
+    picked = chosen(launcher, options)
+    if not dry_run:
+        written(file, text)
+    return _run(found, file, launcher, picked, retry_failed, dry_run, no_report, report)
+
+
+@sweep.command("cancel")
+@file_argument
+@runs_option
+@click.option("--now", is_flag=True, help="Kill what runs instead of letting it save itself.")
+def cancel_sweep(file: Path, root: Path, now: bool) -> None:
+    """End the sweep in FILE wherever it runs: every run saves itself and leaves, waiting jobs are withdrawn.
+
+    Nothing is lost: `bellmark sweep resume` goes on. With --now Slurm's jobs are killed, and what they did since their
+    last checkpoint is done again.
+
+    \b
+    Examples:
+      bellmark sweep cancel sweeps/quickstart.yaml
+      bellmark sweep cancel sweeps/quickstart.yaml --now
+    """
+    from bellmark.sweeps.session import cancel, former_launch
+
+    found = _plan(file, root, None)
+    former = former_launch(found.home)
+    if former is None:
+        raise UserError(f"sweep {found.sweep.name} was never launched below {root}: there is nothing to cancel")
+    cancel(found.home)
+    withdrawn = _withdraw(found, now) if former.launcher == "slurm" else 0
+    running = sum(run.state == "running" for run in found.runs)
+    click.echo(
+        f"sweep {found.sweep.name} is cancelled: {running} running, each saves itself and leaves"
+        + (f"; {withdrawn} Slurm jobs withdrawn" if withdrawn else "")
+        + "; `bellmark sweep resume` goes on"
+    )
 
 
 @sweep.command("status")
@@ -185,20 +275,58 @@ def _plan(file: Path, root: Path, seeds: str | None) -> Plan:
 
 
 def _with_seeds(sweep: Sweep, seeds: str | None) -> Sweep:
+    return sweep if seeds is None else sweep.model_copy(update={"seeds": _seeds(seeds)})
+
+
+def _seeds(text: str) -> tuple[int, ...]:
     from bellmark.sweeps.schema import parse_seeds
 
-    if seeds is None:
-        return sweep
     try:
-        return sweep.model_copy(update={"seeds": parse_seeds(seeds)})
+        return parse_seeds(text)
     except ValueError as error:
         raise UserError(f"--seeds: {error}") from None
 
 
-def _seats(found: Plan, workers: int | None, threads: int | None, pin: bool) -> tuple[list[Seat], list[str]]:
-    from bellmark.sweeps.seats import Machine, seats
+def _run(
+    found: Plan,
+    file: Path,
+    launcher: str,
+    options: dict[str, Any],
+    retry_failed: bool,
+    dry_run: bool,
+    no_report: bool,
+    report: Path | None,
+) -> int:
+    """Launch, say what came of it, and report."""
+    from bellmark.cli.screen import console
+    from bellmark.cli.sweep_tables import print_outcome, print_plan, print_start
+    from bellmark.sweeps.table import view_for
 
-    return seats(found.sweep.resources, Machine.here(), workers=workers, threads=threads, pin=pin)
+    workers, notes = at_once(found, launcher, options)
+    if dry_run:
+        print_plan(found, workers, notes)
+        return 0
+    print_start(found, workers, notes, retry_failed)
+    began = time.monotonic()
+    view = view_for(console(), found.sweep.expect.metric)
+    outcome = launch(found, launcher, options, view, retry_failed=retry_failed)
+    if options.get("detach") and outcome.left and not outcome.failed:
+        click.echo(f"{len(outcome.left)} runs are in Slurm's hands; `bellmark sweep status {file}` shows them")
+        return 0
+    print_outcome(found, outcome, time.monotonic() - began)
+    if not no_report and not outcome.left:
+        _report(found, file, report or Path("reports") / found.sweep.name)
+    return outcome.exit_code
+
+
+def _withdraw(found: Plan, now: bool) -> int:
+    """Take the sweep's waiting jobs out of Slurm's queue, with `now` the running ones too; how many."""
+    from bellmark.sweeps.slurm import end_jobs, listed_jobs
+
+    folders = {str(run.dir.absolute()) for run in found.runs}
+    jobs = [job for folder, job in (listed_jobs() or {}).items() if folder in folders and (now or not job.running)]
+    end_jobs(jobs, now=now)
+    return len(jobs)
 
 
 def _report(found: Plan, file: Path, folder: Path) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from bellmark.cli.screen import console
 from bellmark.records import Run
 from bellmark.sweeps.names import value_text
-from bellmark.sweeps.table import COLOUR
+from bellmark.sweeps.table import COLOUR, clock
 from bellmark.sweeps.work import ENDED, Cell, Plan, PlannedRun, some
 
 if TYPE_CHECKING:
@@ -46,18 +46,19 @@ def print_start(plan: Plan, workers: int, notes: Sequence[str], retry_failed: bo
     _warn([*plan.warnings, *notes])
 
 
-def print_outcome(plan: Plan, outcome: Outcome) -> None:
-    """What came of a launch, and what the user can do about the rest."""
+def print_outcome(plan: Plan, outcome: Outcome, seconds: float) -> None:
+    """What came of a launch, in one line, after what the user can do about failures."""
     screen = console()
     runs = {run.name: run for run in plan.runs}
     for name, why in outcome.failed.items():
         screen.print(Text(f"failed: {name}: {why} (see {runs[name].dir / 'log.txt'})", style="red"))
-    text = f"{len(outcome.done)} of {some(len(plan.runs), 'run')} done"
-    text += f", {len(outcome.failed)} failed" if outcome.failed else ""
-    text += f", {len(outcome.left)} left: the same command goes on with them" if outcome.left else ""
-    screen.print(f"{text}; records in {plan.home}")
     if outcome.failed:
         screen.print("--retry-failed goes on with the failed ones from their last checkpoint")
+    text = f"{len(outcome.done)} of {some(len(plan.runs), 'run')} done"
+    text += f", {len(outcome.failed)} failed" if outcome.failed else ""
+    text += f", {len(outcome.left)} left (`bellmark sweep resume` goes on with them)" if outcome.left else ""
+    time = f" after {clock(seconds)}"
+    screen.print(f"sweep {plan.sweep.name}: {text}{time}, exit code {outcome.exit_code}; records in {plan.home}")
 
 
 def print_status(plan: Plan) -> None:

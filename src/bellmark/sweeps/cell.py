@@ -64,6 +64,7 @@ class Cell:
     Args:
         since: when the launch began; a later `sweep cancel` ends the call.
         environment: variables for the runner over those of the machine.
+        cwd: folder that the runner works in; None for that of this process.
         grace: seconds for the runner to save itself should this process be killed.
     """
 
@@ -71,6 +72,7 @@ class Cell:
     command: tuple[str, ...]
     since: float
     environment: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
     grace: float = GRACE_SECONDS
 
     def __call__(self) -> int:
@@ -113,6 +115,7 @@ class Cell:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **self.environment, TOKEN: token},
+                cwd=self.cwd,
                 start_new_session=True,
             )
             told = False

@@ -169,7 +169,7 @@ class _Launch:
             if not run.exists:
                 create_run(run.dir, meta_of(self.plan, run, device, self.origin), self.origin.dirty_diff)
             forget_note(run.dir)
-            cell = Cell(folder, self.command, self.since, self.environment)
+            cell = Cell(folder, self.command, self.since, self.environment, cwd=os.getcwd())
             number = self.cluster.submit(run.name, cell)
         except UserError as error:  # a damaged folder, or a job that the cluster refuses
             self._fail(line, BAD_INPUT, str(error))

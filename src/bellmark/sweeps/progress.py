@@ -12,6 +12,7 @@ from bellmark.sweeps.work import PlannedRun
 
 WINDOW = 12  # how many of the latest steps forward a speed is taken over
 LIVE = ("running", "stopping")
+AHEAD = ("waiting", "queued")
 
 
 @dataclass
@@ -19,7 +20,7 @@ class Line:
     """What a launch knows of one run."""
 
     run: PlannedRun
-    state: str  # a run state, or waiting, stopping, elsewhere
+    state: str  # a run state, or waiting, queued (on a cluster), stopping, elsewhere
     step: int = 0
     total: int = 0
     brief: Mapping[str, float | str] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Board:
         typical = sum(speeds.values()) / len(speeds)
         work = 0.0
         for line in self.lines:
-            if line.state in (*LIVE, "waiting"):
+            if line.state in (*LIVE, *AHEAD):
                 left = (line.total or line.run.steps) - line.step
                 work += line.seconds if line.seconds is not None else left / speeds.get(line.run.arm, typical)
         longest = max((line.seconds or 0.0 for line in self.lines if line.state in LIVE), default=0.0)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -125,7 +125,7 @@ class SlurmCluster:
     def submit(self, name: str, cell: Cell) -> str:
         """One sbatch."""
         self._executor.update_parameters(job_name=name, comment=cell.folder)
-        slurm_cell = SlurmCell(cell.folder, cell.command, cell.since, cell.environment, cell.grace)
+        slurm_cell = SlurmCell(**{f.name: getattr(cell, f.name) for f in fields(cell)})
         try:
             return str(self._executor.submit(slurm_cell).job_id)
         except self._failures as error:

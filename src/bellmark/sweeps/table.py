@@ -12,18 +12,19 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bellmark.sweeps.progress import LIVE, Board, Line, View
+from bellmark.sweeps.progress import AHEAD, LIVE, Board, Line, View
 
 QUIET_SECONDS = 30.0  # between plain summaries
 COLOUR = {
     "running": "cyan",
     "stopping": "yellow",
+    "queued": "blue",
     "done": "green",
     "failed": "red",
     "lost": "red",
     "preempted": "yellow",
 }
-RANK = ("running", "stopping", "failed", "waiting", "elsewhere", "preempted", "lost", "stopped", "done")
+RANK = ("running", "stopping", "failed", "queued", "waiting", "elsewhere", "preempted", "lost", "stopped", "done")
 ROOM = 8  # lines of a terminal that are not rows of the table
 NEWS = 2  # headline metrics per run
 
@@ -146,7 +147,7 @@ def summary(board: Board) -> str:
     parts += [f"{n} {state}" for state in RANK[:-1] if (n := board.count(state))]
     left = board.remaining()
     time = f"{clock(board.elapsed)} gone"
-    if left and board.count(*LIVE, "waiting"):
+    if left and board.count(*LIVE, *AHEAD):
         time += f", about {clock(left)} left"
     return f"{', '.join(parts)}; {time}"
 

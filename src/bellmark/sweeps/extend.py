@@ -1,0 +1,53 @@
+"""More seeds for a sweep: written into its file, where verdict and report read them, with all else left as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from bellmark.errors import UserError
+from bellmark.records.layout import write_atomic
+from bellmark.sweeps.schema import Sweep
+
+
+def with_seeds(file: Path, sweep: Sweep, more: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+    """The text of a sweep file with further seeds, and all seeds it then has; comments and layout stay.
+
+    Raises:
+        UserError: the sweep has all of these seeds already.
+    """
+    new = tuple(seed for seed in more if seed not in sweep.seeds)
+    if not new:
+        raise UserError(f"sweep {sweep.name} has the seeds {_listed(more)} already; it has {_listed(sweep.seeds)}")
+    every = (*sweep.seeds, *new)
+    text = file.read_text(encoding="utf-8")
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)  # load_sweep has read it
+    value = next((value for key, value in root.value if key.value == "seeds"), None)
+    if value is None:
+        return f"{text.rstrip()}\nseeds: [{_listed(every)}]\n", every
+    start, end = value.start_mark.index, value.end_mark.index
+    old = text[start:end]
+    rest = old[len(old.rstrip()) :]  # a block list ends where the next key begins: keep the blank lines between
+    if "\n" in old.strip() and not old.startswith("["):
+        before = text[:start].rstrip()  # `seeds:` and then a line for each
+        return f"{before} [{_listed(every)}]{rest or chr(10)}{text[end:]}", every
+    return f"{text[:start]}[{_listed(every)}]{rest}{text[end:]}", every
+
+
+def written(file: Path, text: str) -> None:
+    """Replace the sweep file whole.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        write_atomic(file, text.encode())
+    except OSError as error:
+        raise UserError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
