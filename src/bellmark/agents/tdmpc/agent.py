@@ -59,6 +59,11 @@ class TdmpcAgent:
         self.step_weights = partial(step_weights, config.loss.rho, config.loss.over_time, self.device)
 
     @property
+    def acting(self) -> Networks:
+        """The networks, for collectors in other processes."""
+        return self.nets
+
+    @property
     def blank(self) -> Mapping[str, Tensor]:
         """Every row keeps the plan's mean and deviation; where no plan was made, those of N(0, 1) (official BMPC)."""
         zeros = torch.zeros(self.spec.actions)
