@@ -24,6 +24,7 @@ from bellmark.envs.api import BatchedEnv
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.pick_cube.simulation import SUBSTEPS, load_model
 from bellmark.train.judge import Judge
+from bellmark.train.worlds import as_obs, command, spec_of
 
 GOAL = 30_000
 STEPS = 50
@@ -40,14 +41,15 @@ def closed_loop(worlds: int, threads: int) -> Callable[[], float]:
 def with_policy(worlds: int, threads: int) -> Callable[[], float]:
     """A turn in which the shipped optimal policy acts (its inference is not timed)."""
     env = PickCube().make(worlds, threads)
-    policy = Judge("pickcube_optimal").policy
+    policy, spec = Judge("pickcube_optimal").policy, spec_of(env)
     env.reset(seed=0)
+    never, generator = torch.zeros(worlds, dtype=torch.bool), torch.Generator()
 
     def act(t: int, obs: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return (
-                policy.act(torch.as_tensor(obs), deterministic=True, generator=torch.Generator()).clamp(-1, 1).numpy()
-            )
+            decision = policy.act(as_obs(obs, spec), never, {}, deterministic=True, generator=generator)
+        actions: np.ndarray = command(decision.action, spec)
+        return actions
 
     return lambda: rate(env, act, worlds)
 
