@@ -104,7 +104,9 @@ def write_run(planned: PlannedRun, points: int, rng: np.random.Generator, *, fai
     lines = [encode_row(EVERY * i, 1, dict(zip(names, row, strict=True))) for i, row in enumerate(values)]
     (planned.dir / METRICS).write_bytes(b"".join(lines))
     last = EVERY * (rows - 1)
-    status = RunStatus(state="failed", reason="FloatingPointError: loss/value is NaN") if fails else RunStatus(state="done")
+    status = (
+        RunStatus(state="failed", reason="FloatingPointError: loss/value is NaN") if fails else RunStatus(state="done")
+    )
     write_status(planned.dir, _with(status, step=last, total=planned.steps, attempt=1), durable=False)
 
 
