@@ -189,6 +189,7 @@ class Window(NamedTuple):
     fresh: bool = False  # every slice of rows 0..T-1, T..2T-1, ... is drawn once, when it is complete, before others
     hot: int = 0  # of the B slices, this many are drawn from the newest `hot_rows` rows
     hot_rows: int = 0
+    lead_in: int = 0  # of the T rows, so many first ones only lead in: they do not count as replayed
 
 
 class Schedule(NamedTuple):

@@ -77,7 +77,7 @@ class Online:
         self._journal = Journal(folder)
         start = RandomPolicy(spec) if self._schedule.random_steps else learner.policy
         self._worlds: Players = players(env, config.seed, start, self.replay.append)
-        self._pace = Pace(self._window.batch * self._window.length)
+        self._pace = Pace(self._window.batch * (self._window.length - self._window.lead_in))
 
     @property
     def policy(self) -> Policy:

@@ -24,7 +24,10 @@ from bellmark.train.families import RunConfig, make_agent, read_config
 DONE, REQUEUE = 0, 75
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 
-BRIEF = ("eval/success", "eval/return", "train/success", "train/return")  # what a live table shows of a run
+BRIEF = (  # what a live table shows of a run
+    *("eval/success", "eval/return", "train/success", "train/return"),
+    *("replay/ratio", "throughput/updates", "throughput/transitions"),
+)
 
 Show = Callable[[int, int, Metrics], None]  # (step, total, newest metrics)
 Say = Callable[[str], None]  # a line about the run for whoever started it; log.txt has it too

@@ -60,7 +60,7 @@ class DreamerAgent:
     def window(self) -> Window:
         """Slices over all starts, with the row before them whose state they begin at."""
         c = self.config
-        return Window(batch=c.batch, length=c.length + c.context, whole=False, fresh=c.online_queue)
+        return Window(batch=c.batch, length=c.length + c.context, whole=False, fresh=c.online_queue, lead_in=c.context)
 
     @property
     def schedule(self) -> Schedule:
@@ -92,7 +92,7 @@ class DreamerAgent:
         self.updates += 1
         if behaves and self.updates % learning.critic.slow_every == 0:
             follow(nets.slow_value, nets.value, learning.critic.slow_rate)
-        fresh = kept(states.deter_TBD.detach().flatten(0, 1), states.stoch_TBSK.detach().flatten(0, 1))
+        fresh = kept(states.deter_TDB.detach().mT.flatten(0, 1), states.stoch_TSKB.detach().movedim(3, 1).flatten(0, 1))
         return (
             {
                 **{f"loss/{name}": term.detach() for name, term in terms.items()},
@@ -107,19 +107,23 @@ class DreamerAgent:
     def _observe(self, lesson: Lesson) -> States:
         """The states that replayed observations lead to."""
         nets = self.nets
-        noise = categorical.noise((*lesson.first_TB.shape, *lesson.stoch.shape[1:]), self.generator)
-        tokens = nets.encoder(lesson.obs_TBO)
-        return nets.rssm.observe(lesson.deter, lesson.stoch, lesson.action_TBA, tokens, lesson.first_TB, noise)
+        steps, slices = shape = lesson.first_TB.shape
+        uniform = categorical.uniforms((steps, nets.rssm.latents, slices), self.generator)
+        tokens = nets.encoder(lesson.obs_TBO.flatten(0, 1)).unflatten(1, shape)
+        action = lesson.action_TBA.permute(2, 0, 1)
+        return nets.rssm.observe(lesson.deter, lesson.stoch, action, tokens, lesson.first_TB, uniform)
 
     def _behaviour(self, states: States, lesson: Lesson, step: int) -> tuple[Metrics, Metrics]:
         """The terms of policy and value, and what is worth knowing of the dreams."""
         nets, learning = self.nets, self.config.learning
         last = -(learning.imagination.last or len(lesson.reward_TB))
-        deter, stoch = states.deter_TBD[last:], states.stoch_TBSK[last:]
+        seen = features(states.deter_TDB[last:], states.stoch_TSKB[last:])
         lesson = lesson._replace(**{name: getattr(lesson, name)[last:] for name in ROWS})
-        dreamed = dream(nets, deter.flatten(0, 1), stoch.flatten(0, 1), learning.imagination.horizon, self.generator)
-        logits = nets.value(dreamed.features_HNF)
-        worth = judge(nets, dreamed, logits.detach(), learning, learning.discount.gamma)
+        dreamed = dream(nets, seen, learning.imagination.horizon, self.generator)
+        horizon = dreamed.action_AHN.shape[1]
+        logits = nets.value.rows(dreamed.features_FHN.flatten(1)).unflatten(0, (horizon + 1, -1))
+        value = nets.bins.decode(logits.detach())
+        worth = judge(nets, dreamed, value, learning, learning.discount.gamma)
         advantage = self._advantage(worth)
         coef = learning.entropy.at(step / self.config.steps)
         policy, entropy = policy_term(nets, dreamed, worth, advantage, coef)
@@ -127,7 +131,7 @@ class DreamerAgent:
         terms = {
             "policy": policy,
             "value": value_term(nets, logits[:-1], worth.target_HN, worth.slow_HN, worth.weight_HN, learning.critic),
-            "repval": replayed_term(nets, features(deter, stoch), lesson, boot, learning),
+            "repval": replayed_term(nets, seen, lesson, boot, learning),
         }
         metrics = {
             "policy/entropy": entropy,
