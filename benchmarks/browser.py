@@ -164,17 +164,16 @@ class Tab:
             raise BrowserError(found.get("exception", {}).get("description") or found["text"])
         return answer["result"].get("value")
 
-    def until(self, script: str, *, seconds: float = 10.0) -> Any:
-        """The value of an expression once it is true.
+    def until(self, script: str, *, seconds: float = 10.0) -> None:
+        """Return once an expression is true.
 
         Raises:
             BrowserError: it has not become true in time.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            value = self.run(script)
-            if value:
-                return value
+            if self.run(f"!!({script})"):
+                return
             time.sleep(0.02)
         raise BrowserError(f"not true within {seconds:g} s: {script}")
 

@@ -111,13 +111,12 @@ def test_an_empty_folder_waits_for_the_first_run(tmp_path: Path) -> None:
 @contextmanager
 def served(site: Site) -> Iterator[int]:
     """A server on a port of its own."""
-    uvicorn = pytest.importorskip("uvicorn")
+    pytest.importorskip("uvicorn")
     pytest.importorskip("starlette")
-    from bellmark.reports.serve import application, bound
+    from bellmark.reports.serve import application, bound, server_of
 
     listening = bound("127.0.0.1", 0)
-    app = application(site, hosts=["127.0.0.1", "localhost"])
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    server = server_of(application(site, hosts=["127.0.0.1", "localhost"]))
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
     thread.start()
     try:

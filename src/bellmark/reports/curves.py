@@ -145,7 +145,7 @@ def lines(dossier: Dossier) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for task in dossier.tasks:
         for arm in dossier.arms:
-            drawn = [_line(run, axes, detail) for run in arm.on(task) if len(run.trace.step)]
+            drawn = [_line(run, axes, detail) for run in _drawn(arm, task)]
             if drawn:
                 found[_lines_id(dossier, arm, task)] = drawn
     return found
@@ -158,6 +158,10 @@ def x_of(run: RunRecord, axis: str) -> Floats:
 
 def _shared(points: int, lines: int) -> int:
     return min(max(points // max(lines, 1), FEWEST_POINTS), MOST_POINTS)
+
+
+def _drawn(arm: ArmRecord, task: str) -> list[RunRecord]:
+    return [run for run in arm.on(task) if len(run.trace.step)]
 
 
 def _lines_id(dossier: Dossier, arm: ArmRecord, task: str) -> str:
@@ -217,7 +221,7 @@ def _panel(dossier: Dossier, arm: ArmRecord, drawing: _Drawing) -> Panel:
         y_ticks=text_of(drawing.y, lambda v: f"{100 * v:.0f}%" if unit.is_share else signed(short(v))),
         start=(drawing.y.at(level), unit.value(level)) if starts else None,
         layers=tuple(_layer(key, shown, means, drawing) for key in drawing.scales),
-        lines={role: _lines_id(dossier, side, task) for role, side in seeds.items()},
+        lines={role: _lines_id(dossier, side, task) for role, side in seeds.items() if _drawn(side, task)},
         health=gravest([finding for _, finding in found]),
         findings=found,
         about=_about(dossier, {arm.name: means["arm"], **({base.name: means["base"]} if base else {})}, task),

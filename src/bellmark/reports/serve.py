@@ -20,6 +20,7 @@ from bellmark.reports.frame import Live, fill
 from bellmark.reports.site import HOME, Site
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
@@ -37,7 +38,7 @@ class Watch:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.closing = False
+        self.closing: Callable[[], bool] = lambda: False  # set by who runs the server, so that open streams end with it
         self._readers = 0
         self._asked = asyncio.Event()
 
@@ -91,7 +92,6 @@ def application(site: Site, *, hosts: list[str] | None = None) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         task = asyncio.create_task(watch.run())
         yield
-        watch.closing = True
         task.cancel()
 
     guards = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)] if hosts else []
@@ -146,7 +146,7 @@ async def _stream(watch: Watch, name: str, since: int) -> AsyncIterator[str]:
     with watch.reader():
         yield ": hello\n\n"
         said = time.monotonic()
-        while not watch.closing:
+        while not watch.closing():
             found = watch.site.served(name)
             if found and found.revision != since:
                 since = found.revision
@@ -210,10 +210,14 @@ def bound(host: str, port: int) -> socket.socket:
 
 def serve(site: Site, listening: socket.socket, *, local: bool) -> None:
     """Serve until interrupted."""
+    hosts = [name if ":" not in name else f"[{name}]" for name in LOCAL] if local else None
+    server_of(application(site, hosts=hosts)).run(sockets=[listening])
+
+
+def server_of(app: Starlette) -> uvicorn.Server:
+    """A server that ends open streams when it is told to end."""
     import uvicorn
 
-    hosts = [name if ":" not in name else f"[{name}]" for name in LOCAL] if local else None
-    config = uvicorn.Config(
-        application(site, hosts=hosts), log_level="warning", timeout_graceful_shutdown=1, access_log=False
-    )
-    uvicorn.Server(config).run(sockets=[listening])
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5, access_log=False))
+    app.state.watch.closing = lambda: server.should_exit
+    return server
