@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -10,7 +15,9 @@ import numpy as np
 import pytest
 
 from bellmark.envs.api import BatchedEnv
-from bellmark.envs.engine import Floats, MujocoSimulation, MujocoTask, World, refreshed, stepped
+from bellmark.envs.engine import Floats, MujocoSimulation, MujocoTask, World, once, refreshed, stepped
+from bellmark.envs.engine.native import native
+from bellmark.envs.engine.task import Order
 
 # A box dropped onto a floor and pushed: contacts, so that the solver's warm start matters.
 PUSHED_BOX = """
@@ -26,7 +33,9 @@ PUSHED_BOX = """
 """
 
 
-def task(order=refreshed, integrator: str = "Euler", fall_below: float = -np.inf, **changes: object) -> MujocoTask:  # type: ignore[no-untyped-def]
+def task(
+    order: Order = refreshed, integrator: str = "Euler", fall_below: float = -np.inf, **changes: object
+) -> MujocoTask:
     """Reward is the x position; the episode ends when the box is lower than `fall_below`."""
     model = mujoco.MjModel.from_xml_string(PUSHED_BOX.format(integrator=integrator))
 
@@ -68,7 +77,7 @@ def test_refreshed_takes_the_same_path_as_plain_steps_with_poses_up_to_date(inte
 
 
 @pytest.mark.parametrize("order", [stepped, refreshed])
-def test_saved_worlds_continue_bit_for_bit(order) -> None:  # type: ignore[no-untyped-def]
+def test_saved_worlds_continue_bit_for_bit(order: Order, loop: str) -> None:
     first = MujocoSimulation(task(order), 3, action_repeat=2)
     every = np.arange(3)
     first.begin(every, rngs(3))
@@ -104,7 +113,7 @@ def test_saving_without_the_warm_start_would_not_be_exact() -> None:
     for d in (data, other):
         for action in path[60:]:
             d.ctrl[:] = action[0]
-            refreshed(model, d, 3)()
+            once(refreshed(model, 3), model, d)()
     assert data.ncon
     assert not np.array_equal(data.qpos, other.qpos)
     np.testing.assert_allclose(data.qpos, other.qpos, atol=1e-4)
@@ -122,7 +131,7 @@ def test_rewards_are_summed_over_the_action_repeat() -> None:
     assert (single.horizon, double.horizon) == (100, 50)
 
 
-def test_termination_cuts_the_action_repeat_short() -> None:
+def test_termination_cuts_the_action_repeat_short(loop: str) -> None:
     falling = MujocoSimulation(task(fall_below=0.299), 1, action_repeat=1000)  # 0.3 m at first: down in a few intervals
     falling.begin(np.array([0]), rngs(1))
     transition = falling.advance(np.array([0]), np.zeros((1, 2)))
@@ -131,7 +140,17 @@ def test_termination_cuts_the_action_repeat_short() -> None:
     assert not falling.failures
 
 
-def test_threads_change_nothing_and_work_is_shared() -> None:
+@pytest.fixture(params=["C", "Python"])
+def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to step: the compiled loop, and the one for machines without a compiler."""
+    if request.param == "Python":
+        monkeypatch.setattr("bellmark.envs.engine.stepper.native", lambda: None)
+    elif native() is None:
+        pytest.skip("no C compiler here")
+    return str(request.param)
+
+
+def test_threads_change_nothing_and_work_is_shared(loop: str) -> None:
     one, many = (MujocoSimulation(task(), 7, threads=threads) for threads in (1, 3))
     every = np.arange(7)
     for simulation in (one, many):
@@ -140,8 +159,58 @@ def test_threads_change_nothing_and_work_is_shared() -> None:
         np.testing.assert_array_equal(one.advance(every, action).obs, many.advance(every, action).obs)
 
 
-def test_an_error_in_a_thread_reaches_the_caller() -> None:
-    simulation = MujocoSimulation(task(control=lambda actions: actions[:, :1].repeat(5, axis=1)), 4, threads=3)
+@pytest.mark.parametrize("order", [stepped, refreshed])
+@pytest.mark.parametrize("integrator", ["Euler", "RK4"])
+def test_the_loop_in_c_and_the_one_in_python_agree_bit_for_bit(
+    order: Order, integrator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if native() is None:
+        pytest.skip("no C compiler here")
+    compiled = MujocoSimulation(task(order, integrator, fall_below=0.28), 5, action_repeat=2)
+    monkeypatch.setattr("bellmark.envs.engine.stepper.native", lambda: None)
+    interpreted = MujocoSimulation(task(order, integrator, fall_below=0.28), 5, action_repeat=2)
+    every = np.array([3, 0, 4, 1])  # not all, not in order
+    for simulation in (compiled, interpreted):
+        simulation.begin(np.arange(5), rngs(5))
+    for action in actions(60, 4):
+        first, second = compiled.advance(every, action), interpreted.advance(every, action)
+        for a, b in zip(first, second, strict=True):
+            np.testing.assert_array_equal(a, b)
+    for mine, theirs in zip(compiled.save(np.arange(5)).values(), interpreted.save(np.arange(5)).values(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_without_a_compiler_worlds_are_stepped_from_python(tmp_path: Path) -> None:
+    program = (
+        "from bellmark.envs.engine.native import native; from bellmark.envs.dmc import make_dmc; import numpy as np;"
+        "env = make_dmc('pendulum-swingup', 2); env.reset(seed=0); print(native(), env.step(np.ones((2, 1)))[0].sum())"
+    )
+    answers = []
+    for given in ({"CC": "no-such-compiler"}, {"BELLMARK_NATIVE": "0"}, {}):
+        env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), **given}
+        done = subprocess.run([sys.executable, "-c", program], env=env, check=True, capture_output=True, text=True)
+        answers.append(done.stdout.split())
+    assert answers[0][0] == answers[1][0] == "None"
+    assert answers[0][-1] == answers[1][-1] == answers[2][-1]
+    if shutil.which("cc"):
+        assert answers[2][0] != "None"
+        assert list((tmp_path / "bellmark" / "native").iterdir())
+
+
+def test_an_error_in_a_thread_reaches_the_caller(loop: str) -> None:
+    simulation = MujocoSimulation(task(), 4, threads=3)
+    simulation.begin(np.arange(4), rngs(4))
+
+    def wrong() -> float:
+        raise ZeroDivisionError("the task's own mistake")
+
+    simulation.worlds[3] = replace(simulation.worlds[3], reward=wrong)
+    with pytest.raises(ZeroDivisionError, match="own mistake"):
+        simulation.advance(np.arange(4), np.zeros((4, 2)))
+
+
+def test_controls_of_the_wrong_size_are_refused_before_they_reach_c() -> None:
+    simulation = MujocoSimulation(task(control=lambda actions: actions[:, :1].repeat(5, axis=1)), 4)
     simulation.begin(np.arange(4), rngs(4))
     with pytest.raises(ValueError, match="broadcast"):
         simulation.advance(np.arange(4), np.zeros((4, 2)))
@@ -170,7 +239,7 @@ def test_start_states_are_forwarded_with_actuators_off_if_asked() -> None:
         assert not simulation.model.opt.disableflags
 
 
-def test_a_non_finite_action_fails_its_world_alone() -> None:
+def test_a_non_finite_action_fails_its_world_alone(loop: str) -> None:
     simulation, every = MujocoSimulation(task(), 3), np.arange(3)
     before = simulation.begin(every, rngs(3))
     action = np.zeros((3, 2))
@@ -183,7 +252,9 @@ def test_a_non_finite_action_fails_its_world_alone() -> None:
     assert (failure.index, failure.reason) == (1, "non-finite action")
 
 
-def test_broken_physics_fails_the_episode_and_can_be_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_physics_fails_the_episode_and_can_be_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop: str
+) -> None:
     """A world thrown at 1e20 m/s breaks; the batch goes on, the world begins anew, and the kept state breaks again."""
     monkeypatch.chdir(tmp_path)
     env = BatchedEnv(MujocoSimulation(task(), 2))

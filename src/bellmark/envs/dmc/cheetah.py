@@ -9,7 +9,7 @@ import numpy as np
 
 from bellmark.envs.dmc import mjcf
 from bellmark.envs.dmc.tolerance import INFINITY, linear
-from bellmark.envs.engine import Floats, MujocoTask, World, refreshed
+from bellmark.envs.engine import Floats, MujocoTask, World, once, refreshed
 
 RUN_SPEED = 10  # m/s
 SETTLE = 200  # physics steps before the episode begins, for the drawn pose to come to rest
@@ -23,7 +23,7 @@ def make(task: str) -> MujocoTask:
         low, high = model.jnt_range[limited].T.copy()
         address, qpos = model.jnt_qposadr[limited].copy(), data.qpos
         position, velocity = data.qpos[1:], data.qvel
-        settle = refreshed(model, data, SETTLE)
+        settle = once(refreshed(model, SETTLE), model, data)
         running, sensordata = linear(RUN_SPEED, INFINITY, RUN_SPEED, 0.0), data.sensordata
         speed_at = mjcf.sensor(model, "torso_subtreelinvel")
 

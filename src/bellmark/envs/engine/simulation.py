@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from bellmark.envs.api import Exactness, Indices, Transition
 from bellmark.envs.engine.pool import Pool, cores
-from bellmark.envs.engine.task import Floats, MujocoTask
+from bellmark.envs.engine.stepper import ENDED, GOING, NON_FINITE, REASONS, STATE, Buffers, stepper
+from bellmark.envs.engine.task import Floats, MujocoTask, never
 from bellmark.envs.painter import Painter
 
-STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
-BROKEN = ("BADQPOS", "BADQVEL", "BADQACC")  # adjacent warnings, after which MuJoCo has thrown the state away
 FAILURES_KEPT = 100
+SHARES = 2  # parts of a batch per thread: some balance between slow and fast worlds, few hand-overs
 log = logging.getLogger(__name__)
 mujoco.set_mju_user_warning(log.info)  # MuJoCo's default writes MUJOCO_LOG.TXT into the working directory
 
@@ -68,8 +68,9 @@ class MujocoSimulation:
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (task.observation_size,), task.dtype)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.model.nu,), np.float32)
         self._obs = np.zeros((num_envs, task.observation_size))
-        self._before = np.zeros((num_envs, mujoco.mj_stateSize(self.model, STATE)))
-        self._drive = [self._bind_drive(i) for i in range(num_envs)]
+        self._turn = Buffers.empty(self.model, num_envs)
+        self._ends = any(world.terminated is not never for world in self.worlds)
+        self._stepper = stepper(self.model, self.datas, task.order(self.model, task.substeps), self._turn)
         self._pool = Pool(min(threads or cores(), num_envs))
         self._painter = Painter(self.model)
 
@@ -88,30 +89,23 @@ class MujocoSimulation:
     def advance(self, indices: Indices, actions: NDArray[Any]) -> Transition:
         """`action_repeat` control intervals of the indexed worlds (none twice), rewards summed; actions (K, A)."""
         actions = np.asarray(actions, dtype=np.float64)
-        finite = np.isfinite(actions).all(axis=1).tolist()
-        controls = self.task.control(np.clip(actions, -1.0, 1.0))
-        slots, drive, obs = indices.tolist(), self._drive, self._obs
-        reward, terminated = np.zeros(len(slots)), np.zeros(len(slots), dtype=np.bool_)
-        broken: list[tuple[int, str]] = []
-
-        def world(k: int) -> None:
-            slot = slots[k]
-            if finite[k]:
-                reward[k], terminated[k], reason = drive[slot](controls[k], obs[slot])
-            else:
-                terminated[k], reason = True, "non-finite action"
-                mujoco.mj_getState(self.model, self.datas[slot], self._before[slot], STATE)
-            if reason:
-                broken.append((k, reason))
-
-        self._pool.run(world, len(slots))
-        for k, reason in sorted(broken):
-            self._fail(slots[k], reason, actions[k])
-        return Transition(self._observations(indices), reward, terminated, np.zeros(len(slots), dtype=np.bool_))
+        count, turn = len(indices), self._turn
+        turn.slots[:count] = indices
+        turn.controls[:count] = self.task.control(np.clip(actions, -1.0, 1.0))
+        turn.status[:count] = np.where(np.isfinite(actions).all(axis=1), GOING, NON_FINITE)
+        rewards: list[float] = [0.0] * count
+        size = -(-count // (self._pool.threads * SHARES)) if self._pool.threads > 1 else count
+        self._pool.run(lambda part: self._drive(part * size, min(count, (part + 1) * size), rewards), -(-count // size))
+        status = turn.status[:count].copy()
+        terminated, reward = status != GOING, np.array(rewards)
+        for k in np.flatnonzero(terminated & (status != ENDED)).tolist():
+            reward[k] = 0.0
+            self._fail(int(indices[k]), REASONS[int(status[k])], actions[k])
+        return Transition(self._observations(indices), reward, terminated, np.zeros(count, dtype=np.bool_))
 
     def save(self, indices: Indices) -> dict[str, NDArray[Any]]:
         """MuJoCo's integration state (K, S), the task's memory (K, M) and the last observation (K, D)."""
-        state = np.empty((len(indices), self._before.shape[1]))
+        state = np.empty((len(indices), self._turn.before.shape[1]))
         for row, slot in zip(state, indices.tolist(), strict=True):
             mujoco.mj_getState(self.model, self.datas[slot], row, STATE)
         return {"state": state, "memory": self.memory[indices], "obs": self._obs[indices]}
@@ -137,32 +131,24 @@ class MujocoSimulation:
         self._pool.close()
         self._painter.close()
 
-    def _bind_drive(self, slot: int) -> Callable[[Floats, Floats], tuple[float, bool, str]]:
-        """One agent step of one world as one closure: (controls, observation row) -> (reward, terminated, failure)."""
-        model, data, world, before = self.model, self.datas[slot], self.worlds[slot], self._before[slot]
-        interval = self.task.order(model, data, self.task.substeps)
-        reward, ended, observe = world.reward, world.terminated, world.observe
-        ctrl, repeats, get_state = data.ctrl, range(self.action_repeat), mujoco.mj_getState
-        first = int(mujoco.mjtWarning.mjWARN_BADQPOS)
-        warned = data.warning.number[first : first + len(BROKEN)]
-        none = bytes(warned.nbytes)
-
-        def drive(control: Floats, row: Floats) -> tuple[float, bool, str]:
-            get_state(model, data, before, STATE)
-            ctrl[:] = control
-            total, done = 0.0, False
-            for _ in repeats:
-                interval()
-                if warned.tobytes() != none:
-                    return 0.0, True, BROKEN[int(warned.argmax())]
-                total += reward()
-                done = ended()
-                if done:
-                    break
-            observe(row)
-            return total, done, ""
-
-        return drive
+    def _drive(self, low: int, high: int, rewards: list[float]) -> None:
+        """One agent step of rows low..high-1 of the turn; MuJoCo's part of it is one call per control interval."""
+        status, advance, worlds = self._turn.status, self._stepper, self.worlds
+        rows = everyone = list(enumerate(self._turn.slots[low:high].tolist(), low))
+        advance.begin(low, high)
+        for _ in range(self.action_repeat):
+            advance.interval(low, high)
+            if status[low:high].any():
+                rows = [(k, slot) for k, slot in everyone if status[k] == GOING]
+            for k, slot in rows:
+                rewards[k] += worlds[slot].reward()
+            if self._ends:
+                for k, slot in rows:
+                    if worlds[slot].terminated():
+                        status[k] = ENDED
+        for k, slot in everyone:
+            if status[k] in (GOING, ENDED):
+                worlds[slot].observe(self._obs[slot])
 
     def _default(self, slot: int) -> None:
         mujoco.mj_resetData(self.model, self.datas[slot])
@@ -175,7 +161,7 @@ class MujocoSimulation:
         data.warning.number[:] = 0
 
     def _fail(self, slot: int, reason: str, action: Floats) -> None:
-        state = self._before[[slot]]
+        state = self._turn.before[[slot]]
         saved = {"state": state, "memory": self.memory[[slot]], "obs": self._obs[[slot]]}
         self.failures.append(Failure(slot, reason, saved, action.copy()))
         log.warning("world %d ended as failed (%s); simulation.failures keeps its state", slot, reason)

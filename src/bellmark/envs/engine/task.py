@@ -4,47 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Order = Callable[[mujoco.MjModel, mujoco.MjData, int], Callable[[], None]]
 
 
-def stepped(model: mujoco.MjModel, data: mujoco.MjData, substeps: int) -> Callable[[], None]:
+class Phases(NamedTuple):
+    """A control interval: `mj_step2` if it leads, `steps` times `mj_step`, `mj_step1` if it trails."""
+
+    leads: bool
+    steps: int
+    trails: bool
+
+
+Order = Callable[[mujoco.MjModel, int], Phases]  # model, physics steps per control interval
+
+
+def stepped(model: mujoco.MjModel, substeps: int) -> Phases:
     """`mj_step` alone: derived arrays (poses, sensors) are those of the last substep's start."""
-    step = mujoco.mj_step
-    return lambda: step(model, data, substeps)
+    return Phases(leads=False, steps=substeps, trails=False)
 
 
-def refreshed(model: mujoco.MjModel, data: mujoco.MjData, substeps: int) -> Callable[[], None]:
+def refreshed(model: mujoco.MjModel, substeps: int) -> Phases:
     """dm_control's order: poses and velocities are those of the new state, forces those of the last substep.
 
     It begins with `mj_step2` because the interval before ended with `mj_step1`; RK4 cannot be split and pays `mj_step1`
     on top. Source: dm_control 1.0.50, `Physics._step_with_up_to_date_position_velocity`.
     """
-    step, first, second = mujoco.mj_step, mujoco.mj_step1, mujoco.mj_step2
-    more = substeps - 1
+    split = model.opt.integrator != mujoco.mjtIntegrator.mjINT_RK4
+    return Phases(leads=split, steps=substeps - split, trails=True)
 
-    def whole() -> None:
-        step(model, data, substeps)
-        first(model, data)
 
-    def one() -> None:
-        second(model, data)
-        first(model, data)
+def once(phases: Phases, model: mujoco.MjModel, data: mujoco.MjData) -> Callable[[], None]:
+    """One control interval of one world as a function."""
+    leads, steps, trails = phases
 
-    def many() -> None:
-        second(model, data)
-        step(model, data, more)
-        first(model, data)
+    def interval() -> None:
+        if leads:
+            mujoco.mj_step2(model, data)
+        if steps:
+            mujoco.mj_step(model, data, steps)
+        if trails:
+            mujoco.mj_step1(model, data)
 
-    if model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4:
-        return whole
-    return many if more else one
+    return interval
 
 
 def never() -> bool:
