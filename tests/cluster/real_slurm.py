@@ -101,7 +101,9 @@ class RealSlurm:
                 daemon.kill()
                 daemon.wait()
         for process in psutil.process_iter(["name", "cmdline"]):
-            if process.info["name"] == "slurmstepd" and any(str(self.folder) in a for a in process.info["cmdline"] or ()):
+            if process.info["name"] == "slurmstepd" and any(
+                str(self.folder) in a for a in process.info["cmdline"] or ()
+            ):
                 self._kill(process.pid)
         os.environ.pop("SLURM_CONF", None)
 

@@ -127,7 +127,7 @@ class Cell:
                     told = True
                 time.sleep(POLL_SECONDS)
         # one that was asked before it could listen has lost nothing: it is to be called again
-        return REQUEUE if told and code < 0 else code
+        return REQUEUE if -code in HEEDED or (told and code < 0) else code
 
 
 _ORPHANED = threading.Event()  # of this process: a cell is frozen, so that it can be sent twice

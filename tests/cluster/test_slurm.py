@@ -1,0 +1,128 @@
+"""The Slurm launcher on a real Slurm of three nodes, with real training runs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from disturbed import RUNS, called, check, no_orphans, saved, started, wait_for, write_sweep
+from real_slurm import RealSlurm
+
+Curves = dict[str, object]
+LAUNCH = ("--launcher", "slurm", "--partition", "main", "--time", "10:00", "--grace", "30")
+PATIENCE = 240
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSlurm]:
+    cluster = RealSlurm(tmp_path_factory.mktemp("slurm") / "cluster")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def queue(slurm: RealSlurm) -> list[str]:
+    return slurm.run("squeue", "--noheader", "--format", "%i").split()
+
+
+def finish(launcher: subprocess.Popen[bytes], root: Path) -> None:
+    """The launcher must end well by itself."""
+    code = launcher.wait(PATIENCE)
+    assert code == 0, root.with_suffix(".out").read_text()
+
+
+def test_requeue_and_a_killed_launcher(slurm: RealSlurm, undisturbed: Curves, tmp_path: Path) -> None:
+    file, root = write_sweep(tmp_path), tmp_path / "runs"
+    launcher = started(file, root, *LAUNCH)
+    wait_for(saved(root, step=2_000), PATIENCE, "checkpoints")
+    launcher.kill()
+    launcher.wait()
+    jobs = queue(slurm)
+    assert len(jobs) == RUNS  # they outlive their launcher
+    again = started(file, root, *LAUNCH)
+    slurm.run("scontrol", "requeue", jobs[0])
+    finish(again, root)
+    assert "2 jobs of an earlier launch are followed" in root.with_suffix(".out").read_text()
+    assert sorted(int(p.name.split("_")[0]) for p in (root / "probe" / ".slurm").glob("*_submitted.pkl")) == sorted(
+        map(int, jobs)
+    )  # not submitted twice
+    check(root, undisturbed, resumed=1)
+    no_orphans(root)
+
+
+def test_walltime(slurm: RealSlurm, undisturbed: Curves, took: float, tmp_path: Path) -> None:
+    file, root = write_sweep(tmp_path), tmp_path / "runs"
+    before_the_end = 60 - min(40, max(15, int(0.6 * took)))  # so that no run ends in its first job
+    finish(started(file, root, "--launcher", "slurm", "--time", "1", "--grace", str(before_the_end)), root)
+    assert all("asked to stop by" in log.read_text() for log in root.glob("*/*/log.txt"))
+    check(root, undisturbed)
+    no_orphans(root)
+
+
+def test_preemption_by_a_higher_partition(slurm: RealSlurm, undisturbed: Curves, tmp_path: Path) -> None:
+    file, root = write_sweep(tmp_path), tmp_path / "runs"
+    launcher = started(file, root, *LAUNCH)
+    wait_for(saved(root, step=1_000), PATIENCE, "checkpoints")
+    urgent = (
+        "sbatch",
+        "--partition",
+        "urgent",
+        "--nodes",
+        "3",
+        "--exclusive",
+        "--wrap",
+        "sleep 3",
+        "--output",
+        "/dev/null",
+    )
+    slurm.run(*urgent)
+    finish(launcher, root)
+    assert all("asked to stop by" in log.read_text() for log in root.glob("*/*/log.txt"))
+    check(root, undisturbed)
+    no_orphans(root)
+
+
+def test_node_death(slurm: RealSlurm, undisturbed: Curves, tmp_path: Path) -> None:
+    file, root = write_sweep(tmp_path), tmp_path / "runs"
+    launcher = started(file, root, *LAUNCH)
+    wait_for(saved(root, step=1_000), PATIENCE, "checkpoints")
+    node = slurm.run("squeue", "--noheader", "--states", "RUNNING", "--format", "%N").split()[0]
+    slurm.kill_node(node)
+    try:
+        finish(launcher, root)
+        check(root, undisturbed, resumed=1)
+        no_orphans(root)
+    finally:
+        slurm.start_node(node)
+
+
+def test_cancel_and_resume(slurm: RealSlurm, undisturbed: Curves, tmp_path: Path) -> None:
+    file, root = write_sweep(tmp_path), tmp_path / "runs"
+    launcher = started(file, root, *LAUNCH, "--workers", "1")
+    wait_for(saved(root, runs=1, step=1_000), PATIENCE, "a checkpoint")
+    assert "is cancelled" in called("cancel", file, root)
+    assert launcher.wait(PATIENCE) == 75, root.with_suffix(".out").read_text()
+    assert queue(slurm) == []
+    no_orphans(root)
+    called("resume", file, root, "--no-report")
+    check(root, undisturbed, resumed=1)
+
+
+def test_impossible_requests_are_refused(slurm: RealSlurm, tmp_path: Path) -> None:
+    file = write_sweep(tmp_path)
+    for name, options, why in (
+        ("partition", ("--partition", "mian", "--time", "10"), "invalid partition"),
+        ("time", ("--time", "2-00:00:00"), "can never start it: PartitionTimeLimit"),
+        ("nodes", ("--time", "10", "--sbatch", "nodes=7"), ""),
+    ):
+        root = tmp_path / name
+        launcher = started(file, root, "--launcher", "slurm", *options)
+        launcher.send_signal(signal.SIGCONT)
+        assert launcher.wait(PATIENCE) == 2, root.with_suffix(".out").read_text()
+        assert why in root.with_suffix(".out").read_text()
+    assert queue(slurm) == []
