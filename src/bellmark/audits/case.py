@@ -133,6 +133,11 @@ class Arm:
     about: str = ""  # what else its row says of it
 
     @property
+    def lone(self) -> bool:
+        """Whether there is one seed only, be it on several tasks."""
+        return len({t.seed for t in self.trials}) == 1
+
+    @property
     def first(self) -> Trial:
         """The trial that stands for the arm's settings."""
         return self.trials[0]
@@ -202,6 +207,7 @@ class Case:
     where: str
     trials: tuple[Trial, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    arms: tuple[Arm, ...] = ()  # configurations with all their seeds, where the source has them apart from comparisons
     sentences: tuple[Sentence, ...] = ()
     clocks: tuple[Clock, ...] = ()
     tallies: tuple[Tally, ...] = ()

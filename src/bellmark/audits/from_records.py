@@ -42,6 +42,7 @@ def case_of(dossier: Dossier, where: str) -> Case:
     return Case(
         where=where,
         trials=tuple(trials.values()),
+        arms=tuple(arms),
         comparisons=tuple(_comparisons(dossier, arms, where)),
         clocks=tuple(clocks),
     )

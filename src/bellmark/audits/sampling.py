@@ -24,8 +24,9 @@ def seeds(case: Case) -> Iterator[Finding]:
     """
     for entry in dict.fromkeys(t.entry for t in case.trials):
         own = [t for t in case.of(entry) if t.curve or t.stated or t.states]
-        arms = [arm for c in case.comparisons if c.entry == entry for arm in c.arms] or [Arm(t.name, (t,)) for t in own]
-        lone = {id(arm.first): arm for arm in arms if len(arm.trials) == 1}
+        compared = [arm for c in case.comparisons if c.entry == entry for arm in c.arms]
+        arms = case.arms or compared or [Arm(t.name, (t,)) for t in own]
+        lone = {id(arm.first): arm for arm in arms if arm.lone}
         if not own or not lone:
             continue
         lines = [t.line for t in own if t.entry == entry] or [c.line for c in case.comparisons if c.entry == entry]
