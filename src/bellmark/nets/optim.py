@@ -3,7 +3,8 @@
 LaProp (Ziyin et al. 2020; Hafner et al. 2025): the gradient is first divided by the root of its running mean square,
 bias-corrected, and the momentum is taken of the quotient, bias-corrected too:
 
-    v <- b2 v + (1 - b2) g^2;  u = g / (sqrt(v / (1 - b2^t)) + eps);  m <- b1 m + (1 - b1) u;  p <- p - lr m / (1 - b1^t)
+    v <- b2 v + (1 - b2) g^2;  u = g / (sqrt(v / (1 - b2^t)) + eps)
+    m <- b1 m + (1 - b1) u;    p <- p - lr m / (1 - b1^t)
 
 so that the first step is lr * sign(g) whatever the betas.
 """

@@ -1,9 +1,12 @@
-"""The recurrent state-space model of DreamerV3 (Hafner et al. 2025): a gated cell, categorical latents before and after.
+"""The recurrent state-space model of DreamerV3 (Hafner et al. 2025): a gated cell, categorical latents before and
+after.
 
-`step` moves the recurrent state by the latents *drawn at* the former observation and the action *taken at* it; the prior
-reads that state alone, the posterior sees the new observation too. So the prior predicts, and depends on the action.
+`step` moves the recurrent state by the latents *drawn at* the former observation and the action *taken at* it. The
+prior reads that state alone, the posterior sees the new observation too: so the prior predicts, and depends on the
+action.
 
-Axes: T steps, B slices, D recurrent state, G blocks, U units, S latents, K classes, A action.
+Axes: T steps, B slices, D recurrent state, U units, S latents, K classes, A action, E encoded observation. States are
+columns (see `nets.rms`).
 """
 
 from __future__ import annotations
@@ -13,18 +16,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bellmark.nets.rms import ACTIVATIONS, BlockDense, Dense, Layer, initial, mlp, norm_of
+from bellmark.nets.rms import BlockDense, Dense, Layer, Norm, finish, initial, mlp
+from bellmark.nets.unroll import Unroll, Weights
 from bellmark.ops.categorical import draw, mixed, mode, straight_through
 
 UPDATE_BIAS = -1.0  # of the update gate, so that a new cell remembers
 
 
 class States(NamedTuple):
-    """What a sequence of observations leads to; every tensor is (T, B, ...)."""
+    """What a sequence of observations leads to."""
 
-    deter_TBD: Tensor
-    stoch_TBSK: Tensor  # one-hot, with the gradient of the probabilities
-    probs_TBSK: Tensor  # the posterior
+    deter_TDB: Tensor
+    stoch_TSKB: Tensor  # one-hot, with the gradient of the probabilities
+    probs_TSKB: Tensor  # the posterior
 
 
 class BlockCell(nn.Module):
@@ -35,30 +39,27 @@ class BlockCell(nn.Module):
         *, norm: str, activation: str,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.blocks = blocks
-        self.own = deter // blocks
+        self.blocks, self.own = blocks, deter // blocks
         layers = {"norm": norm, "activation": activation}
         self.from_deter = Layer(deter, units, generator, **layers)
         self.from_stoch = Layer(stoch, units, generator, **layers)
         self.from_action = Layer(actions, units, generator, **layers)
         fan = self.own + 3 * units
-        self.hidden = initial((blocks, fan, self.own), fan, generator)
+        self.hidden = initial((deter, fan), fan, generator)
         self.bias = nn.Parameter(torch.zeros(deter))
-        self.norm = norm_of(norm, deter)
-        self.activation = ACTIVATIONS[activation]
+        self.finish = finish(deter, norm, activation)
         self.gates = BlockDense(blocks, deter, 3 * deter, generator)
 
     def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
-        """(B, D), (B, S K), (B, A) -> (B, D)."""
-        inputs = torch.cat((self.from_deter(deter), self.from_stoch(stoch), self.from_action(action)), -1)
-        shared = self.hidden[:, self.own :].transpose(0, 1).flatten(1)  # (3 U, D)
-        own = torch.bmm(deter.unflatten(1, (self.blocks, -1)).transpose(0, 1), self.hidden[:, : self.own])
-        x = torch.addmm(self.bias, inputs, shared) + own.transpose(0, 1).flatten(1)
-        x = self.activation(self.norm(x))
-        gates = self.gates(x.unflatten(1, (self.blocks, -1))).view(-1, self.blocks, 3, self.own)
-        reset, candidate, update = (gate.flatten(1) for gate in gates.unbind(2))
+        """(D, B), (S K, B), (A, B) -> (D, B)."""
+        inputs = torch.cat((self.from_deter(deter), self.from_stoch(stoch), self.from_action(action)))
+        x = torch.addmm(self.bias.unsqueeze(1), self.hidden[:, self.own :], inputs)
+        own = self.hidden[:, : self.own].unflatten(0, (self.blocks, -1))
+        former = deter.unflatten(0, (self.blocks, -1))
+        x = self.finish(torch.baddbmm(x.view_as(former), own, former).flatten(0, 1))
+        reset, candidate, update = self.gates(x).chunk(3, 1)
         candidate = torch.tanh(reset.sigmoid() * candidate)
-        return torch.lerp(deter, candidate, (update + UPDATE_BIAS).sigmoid())
+        return torch.lerp(former, candidate, (update + UPDATE_BIAS).sigmoid()).flatten(0, 1)
 
 
 class GruCells(nn.Module):
@@ -69,20 +70,21 @@ class GruCells(nn.Module):
         *, norm: str, activation: str,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.cells, own = cells, deter // cells
+        own = deter // cells
         self.from_stoch = Layer(stoch, units, generator, norm=norm, activation=activation)
-        self.inputs = initial((cells, units + actions, 3 * own), units + actions, generator)
-        self.recurrent = initial((cells, own, 3 * own), own, generator)
-        self.bias = nn.Parameter(torch.zeros(cells, 1, 3 * own))
+        self.inputs = initial((3 * deter, units + actions), units + actions, generator)
+        self.recurrent = initial((cells, 3 * own, own), own, generator)
+        self.bias = nn.Parameter(torch.zeros(3 * deter))
 
     def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
-        """(B, D), (B, S K), (B, A) -> (B, D)."""
-        former = deter.unflatten(1, (self.cells, -1)).transpose(0, 1)  # (cells, B, own)
-        seen = torch.cat((self.from_stoch(stoch), action), -1).expand(self.cells, -1, -1)
-        reset_x, update_x, new_x = torch.baddbmm(self.bias, seen, self.inputs).chunk(3, -1)
-        reset_h, update_h, new_h = torch.bmm(former, self.recurrent).chunk(3, -1)
+        """(D, B), (S K, B), (A, B) -> (D, B)."""
+        cells = len(self.recurrent)
+        former = deter.unflatten(0, (cells, -1))
+        seen = torch.addmm(self.bias.unsqueeze(1), self.inputs, torch.cat((self.from_stoch(stoch), action)))
+        reset_x, update_x, new_x = seen.unflatten(0, (cells, -1)).chunk(3, 1)
+        reset_h, update_h, new_h = torch.bmm(self.recurrent, former).chunk(3, 1)
         new = torch.tanh(new_x + (reset_x + reset_h).sigmoid() * new_h)
-        return torch.lerp(former, new, (update_x + update_h + UPDATE_BIAS).sigmoid()).transpose(0, 1).flatten(1)
+        return torch.lerp(former, new, (update_x + update_h + UPDATE_BIAS).sigmoid()).flatten(0, 1)
 
 
 class Rssm(nn.Module):
@@ -121,53 +123,94 @@ class Rssm(nn.Module):
         seen = tokens + deter * sees_deter
         self.posterior_hidden = mlp([seen, *[units] * posterior_layers], generator, **layers)
         self.posterior_logits = Dense(units, latents * classes, generator)
+        whole = isinstance(cell, BlockCell) and isinstance(cell.finish, Norm)
+        self.unrolls = whole and sees_deter and posterior_layers == 1
 
     def step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
-        """The next recurrent state (B, D) from states (B, D), latents (B, S, K) and actions (B, A).
-
-        Actions beyond [-1, 1] are divided by their size.
-        """
-        after: Tensor = self.cell(deter, stoch.flatten(-2), action / action.detach().abs().clamp(min=1))
+        """The next recurrent state (D, B) from states (D, B), latents (S, K, B) and actions (A, B)."""
+        after: Tensor = self.cell(deter, stoch.flatten(0, 1), bounded(action))
         return after
 
     def prior(self, deter: Tensor) -> Tensor:
-        """Probabilities (..., S, K) of the latents before the observation is seen."""
+        """Probabilities (S, K, B) of the latents before the observation is seen."""
         return self._probs(self.prior_logits(self.prior_hidden(deter)))
 
     def posterior(self, deter: Tensor, tokens: Tensor) -> Tensor:
-        """Probabilities (..., S, K) of the latents once it is."""
-        seen = torch.cat((deter, tokens), -1) if self.sees_deter else tokens
+        """Probabilities (S, K, B) of the latents once it is."""
+        seen = torch.cat((deter, tokens)) if self.sees_deter else tokens
         return self._probs(self.posterior_logits(self.posterior_hidden(seen)))
 
     def observe(
-        self, deter: Tensor, stoch: Tensor, action_TBA: Tensor, tokens: Tensor, first_TB: Tensor, noise_TBSK: Tensor
+        self,
+        deter: Tensor,
+        stoch: Tensor,
+        action_ATB: Tensor,
+        tokens_ETB: Tensor,
+        first_TB: Tensor,
+        uniform_TSB: Tensor,
     ) -> States:
         """Follow observations with a gradient through time.
 
         Args:
-            deter: (B, D) and `stoch` (B, S, K), the state before the first step.
-            action_TBA: the action that led to each observation.
-            tokens: (T, B, E) encoded observations.
+            deter: (D, B) and `stoch` (S, K, B), the state before the first step; no gradient goes there.
+            action_ATB: the action that led to each observation.
             first_TB: the observation begins an episode: state and action before it count as zero.
-            noise_TBSK: exponential random numbers, see `ops.categorical.draw`.
+            uniform_TSB: random numbers for the draws, see `ops.categorical.draw`.
         """
         going_TB = (~first_TB).to(deter.dtype)
+        if self.unrolls:
+            return self._unroll(deter, stoch, action_ATB * going_TB, tokens_ETB, going_TB, uniform_TSB)
         states = []
-        for action, token, going, noise in zip(action_TBA, tokens, going_TB.unsqueeze(-1), noise_TBSK, strict=True):
-            deter = self.step(deter * going, stoch * going.unsqueeze(-1), action * going)
-            probs = self.posterior(deter, token)
-            stoch = straight_through(draw(probs, noise), probs)
+        for t, going in enumerate(going_TB):
+            deter = self.step(deter * going, stoch * going, action_ATB[:, t] * going)
+            probs = self.posterior(deter, tokens_ETB[:, t])
+            stoch = straight_through(draw(probs, uniform_TSB[t], 1), probs)
             states.append((deter, stoch, probs))
         return States(*(torch.stack(column) for column in zip(*states, strict=True)))
 
+    def _unroll(
+        self, deter: Tensor, stoch: Tensor, action: Tensor, tokens: Tensor, going: Tensor, uniform: Tensor
+    ) -> States:
+        cell = self.cell
+        assert isinstance(cell, BlockCell)
+        own, units = cell.own, len(cell.from_deter.dense.bias)
+        acted = cell.from_action(bounded(action).flatten(1))
+        hidden = torch.addmm(cell.bias.unsqueeze(1), cell.hidden[:, own + 2 * units :], acted)
+        posterior = self.posterior_hidden[0]
+        seen_D, seen_E = posterior.dense.weight.split((self.deter, len(tokens)), 1)
+        token = torch.addmm(posterior.dense.bias.unsqueeze(1), seen_E, tokens.flatten(1))
+        weights = Weights(
+            deter_UD=cell.from_deter.dense.weight,
+            deter_bias_U=cell.from_deter.dense.bias,
+            stoch_UC=cell.from_stoch.dense.weight,
+            stoch_bias_U=cell.from_stoch.dense.bias,
+            scale_2U=torch.stack((cell.from_deter.finish.scale, cell.from_stoch.finish.scale)),
+            own=cell.hidden[:, :own].unflatten(0, (cell.blocks, -1)),
+            shared_D2U=cell.hidden[:, own : own + 2 * units],
+            hidden_scale_D=cell.finish.scale,
+            gates=cell.gates.weight,
+            gates_bias=cell.gates.bias,
+            posterior_UD=seen_D,
+            posterior_scale_U=posterior.finish.scale,
+            logits_CU=self.posterior_logits.weight,
+            logits_bias_C=self.posterior_logits.bias,
+        )
+        by_step = [x.unflatten(1, going.shape).transpose(0, 1) for x in (hidden, token)]
+        return States(*Unroll.apply(deter, stoch, *by_step, going, uniform, self.unimix, *weights))
+
     @torch.no_grad()
     def follow(
-        self, deter: Tensor, stoch: Tensor, action: Tensor, tokens: Tensor, noise: Tensor | None
+        self, deter: Tensor, stoch: Tensor, action: Tensor, tokens: Tensor, uniform: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """One step along observations without gradient; without noise, latents are the most likely ones."""
+        """One step along observations without gradient; without random numbers, latents are the most likely ones."""
         deter = self.step(deter, stoch, action)
         probs = self.posterior(deter, tokens)
-        return deter, mode(probs) if noise is None else draw(probs, noise)
+        return deter, mode(probs, 1) if uniform is None else draw(probs, uniform, 1)
 
     def _probs(self, logits: Tensor) -> Tensor:
-        return mixed(logits.unflatten(-1, (self.latents, self.classes)), self.unimix)
+        return mixed(logits.unflatten(0, (self.latents, self.classes)), self.unimix, 1)
+
+
+def bounded(action: Tensor) -> Tensor:
+    """Actions beyond [-1, 1] divided by their size."""
+    return action / action.detach().abs().clamp(min=1)

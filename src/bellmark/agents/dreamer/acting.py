@@ -10,13 +10,13 @@ from torch import Tensor
 
 from bellmark.agents.api import Decision, State
 from bellmark.agents.dreamer.config import Dreamer
-from bellmark.agents.dreamer.world import Networks, features
+from bellmark.agents.dreamer.world import Networks
 from bellmark.errors import UserError
 from bellmark.ops import categorical
 
 
 class DreamingPolicy:
-    """Carries recurrent state, latents and the last action of every world; while collecting, replay keeps the former."""
+    """Carries recurrent state, latents and the last action of every world; replay keeps the former two."""
 
     def __init__(self, config: Dreamer, nets: Networks) -> None:
         """A policy that shares its networks with the learner."""
@@ -46,31 +46,26 @@ class DreamingPolicy:
             UserError: an observation or the model's state is not finite.
         """
         nets, device = self._nets, state["deter"].device
-        going = (~first).to(device, state["deter"].dtype).unsqueeze(-1)
+        going = (~first).to(device, torch.float32)
         count, rssm = len(obs), nets.rssm
-        noise = None
+        uniform = None
         if not (deterministic and self._judged_by_mode):
-            noise = categorical.noise((count, rssm.latents, rssm.classes), generator).to(device)
-        deter, stoch = rssm.follow(
-            state["deter"] * going,
-            state["stoch"] * going.unsqueeze(-1),
-            state["action"] * going,
-            nets.encoder(obs.to(device)),
-            noise,
-        )
-        outputs = nets.policy(features(deter, stoch))
+            uniform = categorical.uniforms((rssm.latents, count), generator).to(device)
+        former = (state["deter"].t(), state["stoch"].permute(1, 2, 0), state["action"].t())
+        deter, stoch = rssm.follow(*(x * going for x in former), nets.encoder(obs.to(device)), uniform)
+        outputs = nets.policy(torch.cat((deter, stoch.flatten(0, 1))))
         if not outputs.isfinite().all():
             raise _diverged(obs)
-        actor = nets.actor
         if deterministic:
-            action = actor.best(outputs)
+            action = nets.actor.best(outputs)
         else:
-            action = self._collect(outputs, actor.noise((count,), generator).to(device))
-        return Decision(action, {"deter": deter, "stoch": stoch, "action": action}, kept(deter, stoch))
+            action = self._collect(outputs, nets.actor.noise(1, count, generator)[0].to(device))
+        rows = {"deter": deter.t(), "stoch": stoch.permute(2, 0, 1), "action": action.t()}
+        return Decision(rows["action"], rows, kept(rows["deter"], rows["stoch"]))
 
 
 def kept(deter: Tensor, stoch: Tensor) -> dict[str, Tensor]:
-    """The columns that replay keeps of a state: half precision, and the latents' classes."""
+    """The columns of replay for states (*B, D) and (*B, S, K): half precision, and the latents' classes."""
     return {"deter": deter.half(), "stoch": stoch.argmax(-1).to(torch.uint8)}
 
 

@@ -1,6 +1,6 @@
 """Policies over choices and over numbers: what their network's outputs mean.
 
-Axes: A choices or action dimensions; outputs are (*B, A) for choices, (*B, 2 A) for numbers.
+Axes: A choices or action dimensions. States are columns: outputs are (A, N) for choices, (2 A, N) for numbers.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ class Actor(Protocol):
         """Numbers per state that it reads."""
         ...
 
-    def noise(self, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Random numbers for `draw`, (*lead, A)."""
+    def noise(self, steps: int, count: int, generator: torch.Generator) -> Tensor:
+        """Random numbers for `draw`, of (steps, ..., count)."""
         ...
 
     def draw(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        """Actions (*B, A), without gradient."""
+        """Actions (A, N), without gradient."""
         ...
 
     def best(self, outputs: Tensor) -> Tensor:
-        """The most likely action (*B, A)."""
+        """The most likely action (A, N)."""
         ...
 
     def uniform(self, noise: Tensor) -> Tensor:
-        """Uniformly random actions (*B, A), whatever the network says."""
+        """Uniformly random actions (A, N), whatever the network says."""
         ...
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
-        """(*B,)."""
+        """(N,)."""
         ...
 
     def entropy(self, outputs: Tensor) -> Tensor:
-        """(*B,) in nats."""
+        """(N,) in nats."""
         ...
 
 
@@ -54,32 +54,32 @@ class Chooser:
         self.outputs = self.actions = actions
         self._unimix = unimix
 
-    def noise(self, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Exponential."""
-        return categorical.noise((*lead, self.actions), generator)
+    def noise(self, steps: int, count: int, generator: torch.Generator) -> Tensor:
+        """(steps, N) uniform."""
+        return categorical.uniforms((steps, count), generator)
 
     def draw(self, outputs: Tensor, noise: Tensor) -> Tensor:
         """One-hot."""
-        return categorical.draw(self._probs(outputs), noise)
+        return categorical.draw(self._probs(outputs), noise, 0)
 
     def best(self, outputs: Tensor) -> Tensor:
         """One-hot."""
-        return categorical.mode(outputs)
+        return categorical.mode(outputs, 0)
 
     def uniform(self, noise: Tensor) -> Tensor:
         """One-hot."""
-        return categorical.draw(torch.full_like(noise, 1 / self.actions), noise)
+        return categorical.one_hot((noise * self.actions).long(), self.actions, 0)
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
         """ln p of the choice."""
-        return (self._probs(outputs).log() * action).sum(-1)
+        return (self._probs(outputs).log() * action).sum(0)
 
     def entropy(self, outputs: Tensor) -> Tensor:
         """-sum p ln p."""
-        return categorical.entropy(self._probs(outputs))
+        return categorical.entropy(self._probs(outputs), 0)
 
     def _probs(self, outputs: Tensor) -> Tensor:
-        return categorical.mixed(outputs, self._unimix)
+        return categorical.mixed(outputs, self._unimix, 0)
 
 
 class Mover:
@@ -89,9 +89,9 @@ class Mover:
         self.actions, self.outputs = actions, 2 * actions
         self._low, self._high = min_std, max_std
 
-    def noise(self, lead: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Normal."""
-        return torch.randn((*lead, self.actions), generator=generator, device=generator.device)
+    def noise(self, steps: int, count: int, generator: torch.Generator) -> Tensor:
+        """(steps, A, N) normal."""
+        return torch.randn((steps, self.actions, count), generator=generator, device=generator.device)
 
     def draw(self, outputs: Tensor, noise: Tensor) -> Tensor:
         """mean + std * noise."""
@@ -109,12 +109,12 @@ class Mover:
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
         """Density of the action before it is clipped."""
         mean, std = self._moments(outputs)
-        return -(((action - mean) / std).square() / 2 + std.log() + 0.5 * math.log(2 * math.pi)).sum(-1)
+        return -(((action - mean) / std).square() / 2 + std.log() + 0.5 * math.log(2 * math.pi)).sum(0)
 
     def entropy(self, outputs: Tensor) -> Tensor:
         """ln std + (1 + ln 2 pi) / 2 per dimension."""
-        return (self._moments(outputs)[1].log() + 0.5 * (1 + math.log(2 * math.pi))).sum(-1)
+        return (self._moments(outputs)[1].log() + 0.5 * (1 + math.log(2 * math.pi))).sum(0)
 
     def _moments(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, spread = outputs.chunk(2, -1)
+        mean, spread = outputs.chunk(2)
         return mean.tanh(), self._low + (self._high - self._low) * (spread + 2.0).sigmoid()

@@ -2,7 +2,7 @@
 
 Nothing here has a gradient: the policy learns by REINFORCE and its outputs are computed anew, all states in one batch.
 
-Axes: H steps, N dreams, D recurrent state, S latents, K classes, A action, F features.
+Axes: H steps, N dreams, D recurrent state, S latents, K classes, A action, F features. States are columns.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 
 from bellmark.agents.dreamer.learning import Learning
-from bellmark.agents.dreamer.world import Networks, features
+from bellmark.agents.dreamer.world import Networks
 from bellmark.ops import categorical
 from bellmark.ops.lambda_return import lambda_return
 
 
 class Dream(NamedTuple):
-    """H steps from N states: rows 0 are the states dreams began at."""
+    """H steps from N states: row 0 are the states dreams began at."""
 
-    features_HNF: Tensor  # (H + 1, N, F)
-    action_HNA: Tensor  # (H, N, A), taken at row h, leading to row h + 1
+    features_FHN: Tensor  # (F, H + 1, N)
+    action_AHN: Tensor  # (A, H, N), taken at row h, leading to row h + 1
 
 
 class Worth(NamedTuple):
-    """What a dream is worth to the policy that dreamed it; all (H, N) unless said otherwise."""
+    """What a dream is worth to the policy that dreamed it."""
 
     reward: Tensor  # (H + 1, N), row 0 unused
     alive: Tensor  # (H + 1, N), continuation
@@ -37,41 +37,41 @@ class Worth(NamedTuple):
 
 
 WEIGHTS = {
-    "continue": lambda continue_HN: continue_HN.cumprod(0),
+    "continue": lambda alive: alive.cumprod(0),
     "one": torch.ones_like,
 }
 
 
 @torch.no_grad()
-def dream(nets: Networks, deter: Tensor, stoch: Tensor, horizon: int, generator: torch.Generator) -> Dream:
-    """Roll the model forward from (N, D) and (N, S, K); actions come from the policy, latents from the prior."""
-    count = len(deter)
-    latent_noise = categorical.noise((horizon, *stoch.shape), generator)
-    action_noise = nets.actor.noise((horizon, count), generator)
-    deter, stoch = deter.detach(), stoch.detach()
-    rows, actions = [features(deter, stoch)], []
+def dream(nets: Networks, start_FN: Tensor, horizon: int, generator: torch.Generator) -> Dream:
+    """Roll the model forward from N states; actions come from the policy, latents from the prior."""
+    rssm, count = nets.rssm, start_FN.shape[1]
+    uniform = categorical.uniforms((horizon, rssm.latents, count), generator)
+    noise = nets.actor.noise(horizon, count, generator)
+    seen = start_FN.new_empty(len(start_FN), horizon + 1, count)
+    actions = start_FN.new_empty(nets.actions, horizon, count)
+    seen[:, 0] = here = start_FN.detach()
     for h in range(horizon):
-        action = nets.actor.draw(nets.policy(rows[-1]), action_noise[h])
-        deter = nets.rssm.step(deter, stoch, action)
-        stoch = categorical.draw(nets.rssm.prior(deter), latent_noise[h])
-        rows.append(features(deter, stoch))
-        actions.append(action)
-    return Dream(torch.stack(rows), torch.stack(actions))
+        actions[:, h] = action = nets.actor.draw(nets.policy(here), noise[h])
+        deter, stoch = here[: rssm.deter], here[rssm.deter :].unflatten(0, (rssm.latents, -1))
+        deter = rssm.step(deter, stoch, action)
+        stoch = categorical.draw(rssm.prior(deter), uniform[h], 1)
+        seen[:, h + 1] = here = torch.cat((deter, stoch.flatten(0, 1)))
+    return Dream(seen, actions)
 
 
 @torch.no_grad()
-def judge(nets: Networks, dreamed: Dream, value_logits: Tensor, learning: Learning, gamma: float) -> Worth:
+def judge(nets: Networks, dreamed: Dream, value: Tensor, learning: Learning, gamma: float) -> Worth:
     """Rewards, continuation and values along a dream, and the returns they make (Hafner et al. 2025, eq. 7).
 
     Args:
-        value_logits: (H + 1, N, K) of the online critic, computed once for the loss as well.
+        value: (H + 1, N) of the online critic, computed once for the loss as well.
     """
-    seen, critic = dreamed.features_HNF, learning.critic
+    seen, critic = dreamed.features_FHN.flatten(1), learning.critic
     discount = learning.discount.continuation.discount(gamma)
-    reward = nets.bins.decode(nets.reward(seen))
-    alive = nets.continuation(seen).squeeze(-1).sigmoid()
-    slow = nets.bins.decode(nets.slow_value(seen))
-    value = nets.bins.decode(value_logits)
+    reward = nets.bins.decode(nets.reward.rows(seen)).view_as(value)
+    alive = nets.continuation(seen).sigmoid().view_as(value)
+    slow = nets.bins.decode(nets.slow_value.rows(seen)).view_as(value)
     base = {"online": value, "slow": slow}[critic.target]
     target = lambda_return(reward, alive * discount, critic.lambda_, base)
     weight = WEIGHTS[learning.imagination.weights](alive * discount) / discount

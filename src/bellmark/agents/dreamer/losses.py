@@ -1,6 +1,7 @@
 """The terms of the loss, in the paper's order (Hafner et al. 2025, eqs. 5, 10, 11; `dreamerv3/agent.py`).
 
-Axes: T steps, B slices, H steps of a dream, N dreams, K bins.
+Axes: T steps, B slices, H steps of a dream, N dreams, D recurrent state, S latents, K classes or bins. States are
+columns.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bellmark.ops.lambda_return import lambda_return
 from bellmark.ops.two_hot import cross_entropy
 
 Terms = dict[str, Tensor]
-OVER_LATENTS = {"sum": lambda x: x.sum(-1), "mean": lambda x: x.mean(-1)}
+OVER_LATENTS = {"sum": lambda kl: kl.sum(0), "mean": lambda kl: kl.mean(0)}
 
 
 class Lesson(NamedTuple):
@@ -33,8 +34,8 @@ class Lesson(NamedTuple):
     terminated_TB: Tensor
     first_TB: Tensor
     last_TB: Tensor  # the row ends its episode; unknown, hence False, in the last row of a slice
-    deter: Tensor  # (B, D) before the first row
-    stoch: Tensor  # (B, S, K)
+    deter: Tensor  # (D, B) before the first row
+    stoch: Tensor  # (S, K, B)
     rows_TB: Tensor
 
 
@@ -47,16 +48,16 @@ class Model(NamedTuple):
 
 def model_terms(nets: Networks, states: States, lesson: Lesson, learning: Learning) -> Model:
     """Reconstruction, reward, continuation and the two divergences."""
-    deter_TBD, stoch_TBSK, probs_TBSK = states
-    seen = features(deter_TBD, stoch_TBSK)
+    posterior, shape = states.probs_TSKB.movedim(0, 2).flatten(2), lesson.reward_TB.shape
+    seen = features(states.deter_TDB, states.stoch_TSKB)
     alive = learning.discount.continuation.target((~lesson.terminated_TB).float(), learning.discount.gamma)
-    kl = divergences(probs_TBSK, nets.rssm.prior(deter_TBD), learning.divergence)
+    kl = divergences(posterior, nets.rssm.prior(seen[: nets.rssm.deter]), learning.divergence)
     free = learning.divergence.free
     return Model(
         {
-            "rec": nets.decoder.loss(deter_TBD, stoch_TBSK.flatten(-2), lesson.obs_TBO).mean(),
-            "rew": cross_entropy(nets.bins, nets.reward(seen), lesson.reward_TB).mean(),
-            "con": F.binary_cross_entropy_with_logits(nets.continuation(seen).squeeze(-1), alive),
+            "rec": nets.decoder.loss(seen, lesson.obs_TBO.flatten(0, 1)).mean(),
+            "rew": cross_entropy(nets.bins, nets.reward.rows(seen), lesson.reward_TB.flatten()).mean(),
+            "con": F.binary_cross_entropy_with_logits(nets.continuation(seen).view(shape), alive),
             "dyn": free.of(kl["dyn"]).mean(),
             "rep": free.of(kl["rep"]).mean(),
         },
@@ -65,11 +66,11 @@ def model_terms(nets: Networks, states: States, lesson: Lesson, learning: Learni
 
 
 def divergences(posterior: Tensor, prior: Tensor, chosen: Divergence) -> Terms:
-    """KL(posterior || prior) per row (T, B), its gradient into the prior (`dyn`) or the posterior (`rep`) alone."""
+    """KL(posterior || prior) of N states from (S, K, N): `dyn` teaches the prior alone, `rep` the posterior."""
     over = OVER_LATENTS[chosen.over_latents]
     return {
-        "dyn": over(categorical.kl(posterior.detach(), prior)),
-        "rep": over(categorical.kl(posterior, prior.detach())),
+        "dyn": over(categorical.kl(posterior.detach(), prior, 1)),
+        "rep": over(categorical.kl(posterior, prior.detach(), 1)),
     }
 
 
@@ -82,9 +83,9 @@ def policy_term(
         advantage_HN: scaled.
         coef: weight of the entropy.
     """
-    outputs = nets.policy(dreamed.features_HNF[:-1])
-    log_prob = nets.actor.log_prob(outputs, dreamed.action_HNA)
-    entropy = nets.actor.entropy(outputs)
+    outputs = nets.policy(dreamed.features_FHN[:, :-1].flatten(1))
+    log_prob = nets.actor.log_prob(outputs, dreamed.action_AHN.flatten(1)).view_as(advantage_HN)
+    entropy = nets.actor.entropy(outputs).view_as(advantage_HN)
     return -(worth.weight_HN * (log_prob * advantage_HN + coef * entropy)).mean(), entropy.detach().mean()
 
 
@@ -101,25 +102,26 @@ def replayed_term(nets: Networks, seen: Tensor, lesson: Lesson, boot_TB: Tensor,
     A real end is worth nothing; an episode that was cut, or left by the slice, is worth its last row's bootstrap.
     """
     critic, gamma = learning.critic, learning.discount.gamma
-    logits = nets.value(seen if critic.into_model else seen.detach())[:-1]
+    seen = seen[:, : -boot_TB.shape[1]]  # nothing follows the last row
+    logits = nets.value.rows(seen if critic.into_model else seen.detach())
     with torch.no_grad():
         alive, going = (~lesson.terminated_TB).float(), (~lesson.last_TB).float()
         target = lambda_return(lesson.reward_TB, alive * gamma, going * critic.lambda_, boot_TB)
-        slow = nets.bins.decode(nets.slow_value(seen[:-1]))
-    return value_term(nets, logits, target, slow, going[:-1], critic)
+        slow = nets.bins.decode(nets.slow_value.rows(seen))
+    return value_term(nets, logits, target.flatten(), slow, going[:-1].flatten(), critic)
 
 
-def lesson_of(batch: Batch, context: int, latents: int) -> Lesson:
+def lesson_of(batch: Batch, context: int, classes: int) -> Lesson:
     """Shift actions to the observation they led to, and begin at the latents stored in the row before the first.
 
     Without context, slices begin at nothing, after no action.
     """
-    before = batch.extras["deter"].float(), categorical.one_hot(batch.extras["stoch"].long(), latents)
+    deter, stoch = batch.extras["deter"][0].float().t(), batch.extras["stoch"][0].long().t()
     led = torch.cat((torch.zeros_like(batch.action[:1]), batch.action[:-1]))
     ends = torch.cat((batch.first[1:], torch.zeros_like(batch.first[:1]))) | batch.terminated
     return Lesson(
         *(column[context:] for column in (batch.obs, led, batch.reward, batch.terminated, batch.first, ends)),
-        deter=before[0][0] * context,
-        stoch=before[1][0] * context,
+        deter=deter * context,
+        stoch=categorical.one_hot(stoch, classes, 1) * context,
         rows_TB=batch.rows[context:],
     )

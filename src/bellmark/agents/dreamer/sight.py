@@ -1,6 +1,7 @@
 """How observations are seen and redrawn: vectors through symlog and layers, pictures through convolutions.
 
-Axes: B whatever leads, O vector, C channels, F features (recurrent state and latents).
+Axes: N states, O vector, C channels, D recurrent state, F features (recurrent state and latents). Observations are
+rows, encoded observations and features columns (see `nets.rms`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from bellmark.agents.api import Spec
 from bellmark.agents.dreamer.model import Model
 from bellmark.errors import UserError
-from bellmark.nets.rms import ACTIVATIONS, BlockDense, ConvLayer, Dense, Layer, mlp, norm_of
+from bellmark.nets.rms import BlockDense, ConvLayer, ConvOutput, Dense, Layer, finish, mlp
 from bellmark.ops.two_hot import symexp, symlog
 
 FACTORS = (2, 3, 4, 4)  # channels of each layer, times `depth`
@@ -31,8 +32,8 @@ class VectorEncoder(nn.Module):
         self.layers = mlp(widths, generator, norm=model.norm, activation=model.activation)
 
     def forward(self, obs: Tensor) -> Tensor:
-        """(*B, O) -> (*B, width)."""
-        tokens: Tensor = self.layers(symlog(obs))
+        """(N, O) -> (width, N)."""
+        tokens: Tensor = self.layers(symlog(obs.t()))
         return tokens
 
 
@@ -46,14 +47,13 @@ class VectorDecoder(nn.Module):
         self.layers = mlp(widths, generator, norm=model.norm, activation=model.activation)
         self.output = Dense(units, spec.obs_shape[0], generator)
 
-    def loss(self, deter: Tensor, stoch: Tensor, obs: Tensor) -> Tensor:
-        """(*B, D), (*B, S K) against (*B, O) -> (*B,)."""
-        seen = self.output(self.layers(torch.cat((deter, stoch), -1)))
-        return (seen - symlog(obs)).square().sum(-1)
+    def loss(self, seen: Tensor, obs: Tensor) -> Tensor:
+        """(F, N) against (N, O) -> (N,)."""
+        return (self.output(self.layers(seen)) - symlog(obs.t())).square().sum(0)
 
-    def forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
-        """The expected observation (*B, O)."""
-        return symexp(self.output(self.layers(torch.cat((deter, stoch), -1))))
+    def forward(self, seen: Tensor) -> Tensor:
+        """The expected observation (N, O)."""
+        return symexp(self.output(self.layers(seen))).t()
 
 
 class PictureEncoder(nn.Module):
@@ -70,12 +70,11 @@ class PictureEncoder(nn.Module):
         self.width = channels[-1] * (spec.obs_shape[0] // 16) * (spec.obs_shape[1] // 16)
 
     def forward(self, obs: Tensor) -> Tensor:
-        """(*B, height, width, 3) uint8 -> (*B, width)."""
-        lead = obs.shape[:-3]
-        x = obs.reshape(-1, *obs.shape[-3:]).permute(0, 3, 1, 2).float() / 255 - 0.5
+        """(N, height, width, 3) uint8 -> (width, N)."""
+        x = obs.permute(0, 3, 1, 2).float() / 255 - 0.5
         for layer in self.layers:
             x = layer.finish(F.max_pool2d(layer(x), 2))  # type: ignore[operator]
-        return x.flatten(1).unflatten(0, lead)
+        return x.flatten(1).t()
 
 
 class PictureDecoder(nn.Module):
@@ -89,34 +88,35 @@ class PictureDecoder(nn.Module):
         check_picture(spec)
         size, layers = model.widths, {"norm": model.norm, "activation": model.activation}
         channels = [size.depth * f for f in FACTORS][::-1]
+        self.deter = size.deter
         self.least = (spec.obs_shape[0] // 16, spec.obs_shape[1] // 16)
         pixels = self.least[0] * self.least[1]
         self.from_deter = BlockDense(BLOCKS, size.deter, pixels * channels[0], generator)
         self.from_stoch = Layer(features - size.deter, 2 * size.units, generator, **layers)
         self.from_units = Dense(2 * size.units, pixels * channels[0], generator)
-        self.norm = norm_of(model.norm, channels[0])
-        self.activation = ACTIVATIONS[model.activation]
+        self.finish = finish(channels[0], model.norm, model.activation)
         self.layers = nn.ModuleList(ConvLayer(a, b, generator, **layers) for a, b in pairwise(channels))
-        self.output = ConvLayer(channels[-1], spec.obs_shape[2], generator, norm="none")
+        self.output = ConvOutput(channels[-1], spec.obs_shape[2], generator)
 
-    def loss(self, deter: Tensor, stoch: Tensor, obs: Tensor) -> Tensor:
-        """(*B, D), (*B, S K) against (*B, height, width, 3) -> (*B,)."""
-        return (self._brightness(deter, stoch) - obs.float() / 255).square().sum((-3, -2, -1))
+    def loss(self, seen: Tensor, obs: Tensor) -> Tensor:
+        """(F, N) against (N, height, width, 3) -> (N,)."""
+        return (self._brightness(seen) - obs.float() / 255).square().sum((-3, -2, -1))
 
-    def forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
-        """The expected picture (*B, height, width, 3), uint8."""
-        return (self._brightness(deter, stoch) * 255).round().to(torch.uint8)
+    def forward(self, seen: Tensor) -> Tensor:
+        """The expected picture (N, height, width, 3), uint8."""
+        return (self._brightness(seen) * 255).round().to(torch.uint8)
 
-    def _brightness(self, deter: Tensor, stoch: Tensor) -> Tensor:
-        lead, (high, wide) = deter.shape[:-1], self.least
-        blocks = self.from_deter(deter.flatten(0, -2).unflatten(1, (BLOCKS, -1)))
-        spread = blocks.view(-1, BLOCKS, high, wide, blocks.shape[1] // (BLOCKS * high * wide))
-        own = spread.permute(0, 2, 3, 1, 4).flatten(3)  # a block makes its own channels
-        x = own + self.from_units(self.from_stoch(stoch.flatten(0, -2))).view(-1, high, wide, own.shape[-1])
-        x = self.activation(self.norm(x)).permute(0, 3, 1, 2)
+    def _brightness(self, seen: Tensor) -> Tensor:
+        deter, stoch = seen[: self.deter], seen[self.deter :]
+        high, wide = self.least
+        own = self.from_deter(deter).unflatten(1, (high, wide, -1))  # (G, high, wide, C / G, N)
+        own = own.permute(0, 3, 1, 2, 4).flatten(0, 1)  # a block makes its own channels
+        shared = self.from_units(self.from_stoch(stoch)).unflatten(0, (high, wide, -1)).permute(2, 0, 1, 3)
+        x = own + shared  # (C, high, wide, N)
+        x = self.finish(x.flatten(1)).view_as(x).permute(3, 0, 1, 2)
         for layer in self.layers:
             x = layer.finish(layer(_doubled(x)))  # type: ignore[operator]
-        return self.output(_doubled(x)).sigmoid().permute(0, 2, 3, 1).unflatten(0, lead)
+        return self.output(_doubled(x)).sigmoid().permute(0, 2, 3, 1)
 
 
 def _doubled(x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The networks of the dreamer family: world model, policy, value and its slow copy.
 
-Axes: D recurrent state, S latents, K classes, F features = D + S K.
+Axes: D recurrent state, S latents, K classes, F features = D + S K, N states. States are columns (see `nets.rms`) until
+they leave a head.
 """
 
 from __future__ import annotations
@@ -32,9 +33,13 @@ class Head(nn.Module):
         self.output = Dense(widths[-1], outputs, generator, scale=scale)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(*B, F) -> (*B, outputs)."""
+        """(F, N) -> (outputs, N)."""
         out: Tensor = self.output(self.hidden(features))
         return out
+
+    def rows(self, features: Tensor) -> Tensor:
+        """(F, N) -> (N, outputs)."""
+        return self.output.rows(self.hidden(features))
 
 
 class Networks(nn.Module):
@@ -85,9 +90,9 @@ class Networks(nn.Module):
         }
 
 
-def features(deter: Tensor, stoch: Tensor) -> Tensor:
-    """What heads read: (*B, D) and (*B, S, K) -> (*B, F)."""
-    return torch.cat((deter, stoch.flatten(-2)), -1)
+def features(deter_TDB: Tensor, stoch_TSKB: Tensor) -> Tensor:
+    """What heads read: states of T steps as the columns of (F, T B)."""
+    return torch.cat((deter_TDB, stoch_TSKB.flatten(1, 2)), 1).transpose(0, 1).flatten(1)
 
 
 def _cell(spec: Spec, model: Model, generator: torch.Generator) -> nn.Module:
