@@ -15,13 +15,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import click
 import plain_tdmpc2
 import provenance
 import torch
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -57,6 +58,7 @@ class Timed:
     name: str
     turn: Callable[[], object]
     per_turn: int = 1  # how often the thing is done in a turn
+    per_step: float = 1.0  # how often it is done in an environment step
     flops: float = 0.0
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -85,6 +87,7 @@ class Timed:
             "gflop": round(self.flops / 1e9, 2),
             "gflop_per_s": round(self.flops / 1e9 / best, 1),
             "of_peak": round(self.flops / 1e9 / best / peak, 3),
+            "per_step": self.per_step,
         }
 
 
@@ -107,7 +110,7 @@ def agent_of(recipe: str, size: int) -> TdmpcAgent:
     config = resolve(recipe, [f"model.size={size}"]).config
     assert isinstance(config, Tdmpc)
     agent = TdmpcAgent(config, Spec((OBSERVATIONS,), False, ACTIONS, False, 500, 2), "cpu")
-    agent.updates = agent.schedule.pretrain + 1  # an update that does not reanalyse
+    agent.updates = agent.schedule.pretrain + 1
     return agent
 
 
@@ -116,23 +119,35 @@ def ours(recipe: str, size: int, states: int) -> list[Timed]:
     agent, data = agent_of(recipe, size), batch()
     obs, first, state = torch.randn(1, OBSERVATIONS), torch.zeros(1, dtype=torch.bool), agent.policy.initial(1)
     pace = max(1, round(agent.schedule.per_step))
-    start = agent.updates - agent.updates % pace
 
     def act() -> None:
         agent.policy.act(obs, first, state, deterministic=False, generator=agent.generator)
 
-    def update() -> None:
-        for minibatch in range(pace):
-            agent.updates = start + minibatch + pace  # every part of the cadence once
-            agent.update(data, 1)
+    def update(at: int) -> None:
+        agent.updates = at
+        agent.update(data, 1)
 
     name = f"{recipe} {size}M"
-    timed = [Timed(f"{name} act", act), Timed(f"{name} updates of a step", update)]
+    timed = [Timed(f"{name} act", act)]
+    for due, places in cadence(agent, pace).items():
+        timed.append(Timed(f"{name} update {due}", partial(update, places[0]), per_step=len(places)))
     if agent.config.reanalysis.kind == "lazy":
+        lazy = agent.config.reanalysis
         z = agent.nets.world.encode(torch.randn(states, OBSERVATIONS)).detach()
-        replan = lambda: agent.experts.replan(z, agent.generator)  # noqa: E731
-        timed.append(Timed(f"{name} reanalysis of a state", replan, per_turn=states))
+        replan = partial(agent.experts.replan, z, agent.generator)
+        timed.append(Timed(f"{name} replan a state", replan, states, lazy.states / lazy.interval))
     return timed
+
+
+def cadence(agent: TdmpcAgent, pace: int) -> dict[str, list[int]]:
+    """What learns in the updates of a step, none of which reanalyses: parts -> numbers of such updates."""
+    due = agent.config.cadence.due
+    start = agent.updates + pace - agent.updates % pace
+    found: dict[str, list[int]] = {}
+    for at in range(start, start + pace):
+        parts = [part for part in ("world", "value", "policy") if due(part, at)]
+        found.setdefault("+".join(parts), []).append(at)
+    return found
 
 
 def plain(size: int) -> list[Timed]:
@@ -142,7 +157,7 @@ def plain(size: int) -> list[Timed]:
     update = (data.obs, data.action[:-1], data.reward[1:, :, None])
     return [
         Timed(f"plain {size}M act", lambda: peer.act(obs)),
-        Timed(f"plain {size}M updates of a step", lambda: peer.update(*update)),
+        Timed(f"plain {size}M update world+value+policy", lambda: peer.update(*update)),
     ]
 
 
@@ -167,46 +182,45 @@ def peaks(turns: int) -> dict[str, float]:
 
 
 def where_it_goes(timed: Timed) -> dict[str, float]:
-    """Processor seconds of a turn by kind of operation."""
+    """Processor seconds by kind of operation: the profiler's shares of the best turn."""
     kinds = {
         "matrix products": ("addmm", "bmm", "mm"),
         "layer norms": ("layer_norm",),
         "Mish": ("sigmoid", "addcmul", "rsub"),
         "SimNorm and readout": ("softmax", "logsumexp"),
         "optimiser and slow copies": ("_fused_adam", "_foreach", "lerp"),
-        "dropout": ("bernoulli",),
+        "dropout": ("bernoulli", "index_fill", "randint"),
     }
-    timed.turn()
-    with profile(activities=[ProfilerActivity.CPU]) as recorded, record_function("turn"):
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
         timed.turn()
     spent = dict.fromkeys([*kinds, "all else"], 0.0)
     for event in recorded.key_averages():
         kind = next((k for k, words in kinds.items() if any(word in event.key for word in words)), "all else")
-        spent[kind] += event.self_cpu_time_total / 1e6 / timed.per_turn
-    return {kind: round(seconds, 3) for kind, seconds in spent.items()}
+        spent[kind] += event.self_cpu_time_total
+    scale = min(timed.cpu) / sum(spent.values())
+    return {kind: round(scale * time, 4) for kind, time in spent.items()}
 
 
 def goals(rows: dict[str, dict[str, float]]) -> list[str]:
     """Every goal that these rows can speak to, in processor seconds."""
 
-    def cpu(name: str) -> float:
-        return rows[name]["cpu_ms"] / 1e3
+    def cpu(*names: str) -> float:
+        """Of an environment step: all rows whose names begin so."""
+        return sum(row["cpu_ms"] / 1e3 * row["per_step"] for name, row in rows.items() if name.startswith(names))
 
     said = []
     for size in SIZES:
-        for what, goal in (("act", ACT_GOAL), ("updates of a step", UPDATE_GOAL)):
-            mine, peer = f"tdmpc2 {size}M {what}", f"plain {size}M {what}"
-            if mine in rows and peer in rows:
-                wall = rows[peer]["wall_ms"] / rows[mine]["wall_ms"]
-                said.append(f"{mine}: {cpu(peer) / cpu(mine):.2f}x by cpu, {wall:.2f}x by clock (goal {goal}x at 5M)")
-        replan = f"bmpc {size}M reanalysis of a state"
-        if replan in rows and f"tdmpc2 {size}M act" in rows:
-            bmpc = cpu(f"bmpc {size}M act") + cpu(f"bmpc {size}M updates of a step") + 6 * cpu(replan)
-            base = cpu(f"tdmpc2 {size}M act") + cpu(f"tdmpc2 {size}M updates of a step")
-            said.append(f"bmpc {size}M step: {bmpc:.2f} cpu s, {bmpc / base:.2f}x tdmpc2's (goal {BMPC_GOAL}x)")
-        if f"svg_ensemble {size}M act" in rows:
-            whole = cpu(f"svg_ensemble {size}M act") + cpu(f"svg_ensemble {size}M updates of a step")
-            said.append(f"svg_ensemble {size}M step: {whole:.2f} cpu s (goal {ENSEMBLE_GOAL} at 5M)")
+        mine, peer, bmpc, ensemble = (f"{who} {size}M" for who in ("tdmpc2", "plain", "bmpc", "svg_ensemble"))
+        if cpu(mine) and cpu(peer):
+            for what, goal in (("act", ACT_GOAL), ("update", UPDATE_GOAL)):
+                ratio = cpu(f"{peer} {what}") / cpu(f"{mine} {what}")
+                said.append(f"{mine} {what}: {ratio:.2f}x faster than the plain one (goal {goal} at 5M)")
+        if cpu(bmpc) and cpu(mine):
+            said.append(f"{bmpc} step: {cpu(bmpc):.2f} cpu s, {cpu(bmpc) / cpu(mine):.2f}x tdmpc2's (goal {BMPC_GOAL})")
+        if cpu(bmpc) and cpu(peer):
+            said.append(f"{bmpc} step: {cpu(bmpc) / cpu(peer):.2f}x the plain TD-MPC2's")
+        if cpu(ensemble):
+            said.append(f"{ensemble} step: {cpu(ensemble):.2f} cpu s (goal {ENSEMBLE_GOAL} at 5M)")
     return said
 
 
