@@ -81,7 +81,7 @@ def _first_start(case: Case, entry: str) -> Clock | None:
 
 
 def _offset(case: Case) -> float | None:
-    """Seconds between the log's local time and that of the run folders: the half hour that most entries agree on.
+    """Seconds between the log's local time and that of the run folders: the hour that most entries agree on.
 
     None where fewer than three entries say both.
     """
@@ -90,7 +90,7 @@ def _offset(case: Case) -> float | None:
         first = _first_start(case, one.entry) if one.kind == "heading" and one.read and ":" in one.said else None
         if first is not None and first.read is not None and one.read is not None:
             gaps.append(first.read - one.read)
-    return round(median(gaps) / (HOUR / 2)) * HOUR / 2 if len(gaps) >= 3 else None
+    return round(median(gaps) / HOUR) * HOUR if len(gaps) >= 3 else None
 
 
 def resume(case: Case) -> Iterator[Finding]:
