@@ -11,7 +11,7 @@ columns (see `nets.rms`).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +124,7 @@ class Rssm(nn.Module):
         self.posterior_hidden = mlp([seen, *[units] * posterior_layers], generator, **layers)
         self.posterior_logits = Dense(units, latents * classes, generator)
         whole = isinstance(cell, BlockCell) and isinstance(cell.finish, Norm)
-        self.unrolls = whole and sees_deter and posterior_layers == 1
+        self.unrolls = whole and sees_deter and posterior_layers == 1  # the loop written by hand knows these alone
 
     def step(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
         """The next recurrent state (D, B) from states (D, B), latents (S, K, B) and actions (A, B)."""
@@ -171,12 +171,11 @@ class Rssm(nn.Module):
     def _unroll(
         self, deter: Tensor, stoch: Tensor, action: Tensor, tokens: Tensor, going: Tensor, uniform: Tensor
     ) -> States:
-        cell = self.cell
-        assert isinstance(cell, BlockCell)
+        cell: Any = self.cell
         own, units = cell.own, len(cell.from_deter.dense.bias)
         acted = cell.from_action(bounded(action).flatten(1))
         hidden = torch.addmm(cell.bias.unsqueeze(1), cell.hidden[:, own + 2 * units :], acted)
-        posterior = self.posterior_hidden[0]
+        posterior: Any = self.posterior_hidden[0]
         seen_D, seen_E = posterior.dense.weight.split((self.deter, len(tokens)), 1)
         token = torch.addmm(posterior.dense.bias.unsqueeze(1), seen_E, tokens.flatten(1))
         weights = Weights(

@@ -78,18 +78,20 @@ class Unroll(torch.autograd.Function):
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         w = Weights(*weights)
-        steps, deters, stochs, probs = [], [], [], []
+        steps: list[Step] = []
+        states: list[tuple[Tensor, Tensor, Tensor]] = []
         shape = stoch.shape
         hot = stoch
         for action, token, going, uniform in zip(action_TDB, token_TUB, going_TB, uniform_TSB, strict=True):
             step = _step(w, deter * going, hot.flatten(0, 1) * going, action, token, shape)
             mixed = step.softmax * (1 - unimix) + unimix / shape[1]
             hot, deter = draw(mixed, uniform, 1), step.after
-            for column, value in zip((steps, deters, stochs, probs), (step, deter, hot, mixed), strict=True):
-                column.append(value)
+            steps.append(step)
+            states.append((deter, hot, mixed))
         ctx.steps, ctx.going_TB, ctx.unimix, ctx.sizes = steps, going_TB, unimix, (action_TDB.shape, token_TUB.shape)
         ctx.save_for_backward(*weights)
-        return torch.stack(deters), torch.stack(stochs), torch.stack(probs)
+        deters, stochs, probs = (torch.stack(column) for column in zip(*states, strict=True))
+        return deters, stochs, probs
 
     @staticmethod
     @once_differentiable

@@ -52,7 +52,8 @@ class DreamingPolicy:
         if not (deterministic and self._judged_by_mode):
             uniform = categorical.uniforms((rssm.latents, count), generator).to(device)
         former = (state["deter"].t(), state["stoch"].permute(1, 2, 0), state["action"].t())
-        deter, stoch = rssm.follow(*(x * going for x in former), nets.encoder(obs.to(device)), uniform)
+        deter, stoch, action = (x * going for x in former)
+        deter, stoch = rssm.follow(deter, stoch, action, nets.encoder(obs.to(device)), uniform)
         outputs = nets.policy(torch.cat((deter, stoch.flatten(0, 1))))
         if not outputs.isfinite().all():
             raise _diverged(obs)

@@ -41,6 +41,7 @@ class DreamerAgent:
         keep_freed_memory()
         torch.set_flush_denormal(True)
         self.config, self.spec, self.device = config, spec, torch.device(device)
+        self.gamma = config.learning.discount.gamma
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.nets = Networks(spec, config.model, torch.Generator().manual_seed(config.seed)).to(self.device)
         self.optimizer = laprop(config, self.nets)
@@ -159,6 +160,15 @@ class DreamerAgent:
         """Of all learning rates at this update: the linear warm-up, times their course over the run."""
         o = self.config.optimizer
         return min(1.0, self.updates / o.warmup if o.warmup else 1.0) * o.course.at(step / self.config.steps)
+
+    @torch.no_grad()
+    def start_values(self, obs: Tensor) -> Tensor:
+        """The value's mean at observations (B, *obs) in which episodes begin, latents the most likely ones, (B,)."""
+        nets = self.nets
+        state = self.policy.initial(len(obs))
+        former = (state["deter"].t(), state["stoch"].permute(1, 2, 0), state["action"].t())
+        deter, stoch = nets.rssm.follow(*former, tokens=nets.encoder(obs.to(self.device)), uniform=None)
+        return nets.bins.decode(nets.value.rows(torch.cat((deter, stoch.flatten(0, 1)))))
 
     @property
     def acting(self) -> nn.Module:

@@ -120,7 +120,12 @@ def lesson_of(batch: Batch, context: int, classes: int) -> Lesson:
     led = torch.cat((torch.zeros_like(batch.action[:1]), batch.action[:-1]))
     ends = torch.cat((batch.first[1:], torch.zeros_like(batch.first[:1]))) | batch.terminated
     return Lesson(
-        *(column[context:] for column in (batch.obs, led, batch.reward, batch.terminated, batch.first, ends)),
+        obs_TBO=batch.obs[context:],
+        action_TBA=led[context:],
+        reward_TB=batch.reward[context:],
+        terminated_TB=batch.terminated[context:],
+        first_TB=batch.first[context:],
+        last_TB=ends[context:],
         deter=deter * context,
         stoch=categorical.one_hot(stoch, classes, 1) * context,
         rows_TB=batch.rows[context:],

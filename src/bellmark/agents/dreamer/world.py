@@ -96,8 +96,16 @@ def features(deter_TDB: Tensor, stoch_TSKB: Tensor) -> Tensor:
 
 
 def _cell(spec: Spec, model: Model, generator: torch.Generator) -> nn.Module:
-    size, layers = model.widths, {"norm": model.norm, "activation": model.activation}
-    sizes = (size.deter, model.latents * size.classes, spec.actions, size.units)
-    if isinstance(model.cell, BlockGru):
-        return BlockCell(*sizes, model.cell.blocks, generator, **layers)
-    return GruCells(*sizes, model.cell.cells, generator, **layers)
+    size, cell = model.widths, model.cell
+    make, pieces = (BlockCell, cell.blocks) if isinstance(cell, BlockGru) else (GruCells, cell.cells)
+    stoch = model.latents * size.classes
+    return make(
+        size.deter,
+        stoch,
+        spec.actions,
+        size.units,
+        pieces,
+        generator,
+        norm=model.norm,
+        activation=model.activation,
+    )
