@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 from browser import MISSING, Browser, Tab, find_chromium
 from synthetic_ledger import CURVES, QUESTION, Ledger
 
-from bellmark.records import Run
+from bellmark.records import Curve, Run
 from bellmark.reports import collect_plan, judged
 from bellmark.reports.findings import Finding
 from bellmark.reports.page import render
@@ -27,7 +27,7 @@ DRAWN = "document.querySelectorAll('.panel .plot[data-drawn]').length"
 CHECKS = (Path(__file__).parents[1] / "support" / "page_checks.js").read_text(encoding="utf-8")
 
 
-def diagnose(run: Run) -> list[Finding]:
+def diagnose(run: Run, curves: Mapping[str, Curve]) -> list[Finding]:
     fell = Finding("peak_then_collapse", "critical", 30_000, "Success fell from 92% to 41% and did not recover.")
     return [fell, Finding("slow", "info", None, "Half the usual speed.")] if run.meta.seed == 3 else []
 

@@ -41,7 +41,9 @@ def test_an_outline_keeps_ends_and_extremes(values: list[float], most: int) -> N
 
 def test_a_document_is_the_record(full: Ledger) -> None:
     run = Run(full.written[0])
-    told = document(run, [Finding("slow", "info", 3, "slow")], ["line 7"], points=100, video=str, log=True)
+    told = document(
+        run, run.curves(), [Finding("slow", "info", 3, "slow")], ["line 7"], points=100, video=str, log=True
+    )
     curves = {name: (told["curves"]["steps"][at], values) for name, at, values in told["curves"]["metrics"]}
     assert set(curves) == set(run.metric_names())
     for name, curve in run.curves().items():
@@ -50,13 +52,13 @@ def test_a_document_is_the_record(full: Ledger) -> None:
     assert [key for key, _ in told["config"]] == list(flatten(run.meta.config))
     assert dict(told["facts"])["Fingerprint"] == run.meta.fingerprint and told["problems"] == ["line 7"]
     assert told["command"].startswith("bellmark train gae_ppo_finetune") and "attempt 1 ends: done" in told["log"]
-    assert told["findings"] == [{"id": "slow", "severity": "info", "step": 3, "sentence": "slow"}]
+    assert told["findings"] == [{"id": "slow", "severity": "info", "step": 3, "sentence": "slow", "advice": ""}]
 
 
 def test_a_log_is_told_where_something_went_wrong(ledger: Ledger) -> None:
     ledger.write_one("awr", 1, (58, 60), state="failed", reason="boom")
     ledger.write_one("awr", 2)
-    logs = [document(Run(p), [], [], points=9, video=str, log=False)["log"] for p in ledger.written]
+    logs = [document(Run(p), {}, [], [], points=9, video=str, log=False)["log"] for p in ledger.written]
     assert "boom" in logs[0] and logs[1] == ""
 
 
@@ -71,7 +73,7 @@ def test_videos_are_embedded_while_there_is_room(full: Ledger) -> None:
     folder = full.written[0] / "videos"
     for name, size in (("step_1.mp4", 60), ("step_2.mp4", 60), ("notes.txt", 5)):
         (folder / name).write_bytes(b"x" * size)
-    told = document(Run(full.written[0]), [], [], points=9, video=Embed(100), log=False)["videos"]
+    told = document(Run(full.written[0]), {}, [], [], points=9, video=Embed(100), log=False)["videos"]
     assert [v["name"] for v in told] == ["step_2.mp4", "step_1.mp4"]  # the newest first
     assert told[0]["source"].startswith("data:video/mp4;base64,") and told[1]["source"] == ""
 

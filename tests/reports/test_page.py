@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import pytest
 from synthetic_ledger import CURVES, Ledger, Page
 
-from bellmark.records import Run
+from bellmark.records import Curve, Run
 from bellmark.reports import collect_plan, collect_runs, judged
 from bellmark.reports.findings import Finding
 from bellmark.reports.pack import unpack
@@ -232,7 +233,7 @@ def test_summaries_that_disagree_are_said_so(ledger: Ledger) -> None:
 
 
 def test_findings_stand_on_the_board_and_below_the_curve(full: Ledger) -> None:
-    def diagnose(run: Run) -> list[Finding]:
+    def diagnose(run: Run, curves: Mapping[str, Curve]) -> list[Finding]:
         found = Finding("peak_then_collapse", "critical", 25_000, HOSTILE)
         return [found, Finding("slow", "info", None, "slow")] if run.meta.arm == "awr" and run.meta.seed == 2 else []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,19 @@ Source = Callable[[Path], str]  # where the page finds a video; "" when it is no
 
 
 def document(
-    run: Run, findings: Sequence[Finding], problems: Sequence[str], *, points: int, video: Source, log: bool
+    run: Run,
+    curves: Mapping[str, Curve],
+    findings: Sequence[Finding],
+    problems: Sequence[str],
+    *,
+    points: int,
+    video: Source,
+    log: bool,
 ) -> dict[str, Any]:
     """Everything about one run.
 
     Args:
+        curves: every metric of its record.
         problems: damage of the record that was read around.
         points: most per metric; longer curves keep the extremes of every stretch.
         log: whether the end of the log is told even when nothing went wrong.
@@ -52,7 +60,7 @@ def document(
         "command": command_of(meta.recipe, meta.overrides),
         "facts": [[label, text] for label, text in _facts(run) if text],
         "config": [[key, setting_text(value)] for key, value in flatten(meta.config).items()],
-        "curves": _curves(run.curves(), points),
+        "curves": _curves(curves, points),
         "findings": [finding._asdict() for finding in findings],
         "videos": [_video(file, video) for file in videos(run.path)],
         "checkpoints": [
@@ -65,17 +73,19 @@ def document(
 
 
 def documents(dossier: Dossier) -> dict[str, str]:
-    """Name -> document, packed, of every recorded run of a report; their size is bounded, whatever their number."""
+    """Name -> document, packed, of every recorded run of a report; the more runs, the fewer points each."""
     recorded = [run for run in dossier.runs if run.meta]
     if not recorded:
         return {}
     metrics = max(len(Run(run.path).metric_names()) for run in recorded[:: max(len(recorded) // 8, 1)])
     points = min(max(PAGE_NUMBERS // max(metrics * len(recorded), 1), FEWEST_POINTS), MOST_POINTS)
     embed = Embed(PAGE_VIDEOS)
-    return {
-        run.name: pack(document(Run(run.path), run.findings, run.notes, points=points, video=embed, log=False))
-        for run in recorded
-    }
+    packed = {}
+    for record in recorded:
+        run = Run(record.path)
+        found = document(run, run.curves(), record.findings, record.notes, points=points, video=embed, log=False)
+        packed[run.name] = pack(found)
+    return packed
 
 
 class Embed:
@@ -125,7 +135,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield from sorted(meta.versions.items())
 
 
-def _curves(curves: dict[str, Curve], points: int) -> dict[str, Any]:
+def _curves(curves: Mapping[str, Curve], points: int) -> dict[str, Any]:
     """Every metric's points; metrics that were logged together share their steps."""
     steps: dict[tuple[int, ...], int] = {}
     metrics = []

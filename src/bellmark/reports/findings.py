@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from bellmark.records import Run
+from bellmark.records import Curve, Run
 from bellmark.reports.words import Mark
 
 Severity = Literal["info", "warning", "critical"]
@@ -23,12 +23,13 @@ class Finding(NamedTuple):
     severity: Severity
     step: int | None  # real environment steps at which it first held; None: the run as a whole
     sentence: str
+    advice: str = ""  # the likeliest cause and what to try
 
 
-Diagnose = Callable[[Run], Sequence[Finding]]
+Diagnose = Callable[[Run, Mapping[str, Curve]], Sequence[Finding]]  # a run and all its curves, as read just now
 
 
-def undiagnosed(run: Run) -> Sequence[Finding]:
+def undiagnosed(run: Run, curves: Mapping[str, Curve]) -> Sequence[Finding]:
     """Nothing: what pages show where nobody diagnoses."""
     return ()
 
@@ -36,3 +37,8 @@ def undiagnosed(run: Run) -> Sequence[Finding]:
 def gravest(findings: Sequence[Finding]) -> str:
     """The worst severity among findings; "" where there are none."""
     return next((s for s in SEVERITIES if any(f.severity == s for f in findings)), "")
+
+
+def order(finding: Finding) -> int:
+    """By step, those about the run as a whole first."""
+    return -1 if finding.step is None else finding.step

@@ -13,7 +13,7 @@ from bellmark.records import Curve, Run
 from bellmark.records.layout import METRICS, STATUS
 from bellmark.reports.code import code_of
 from bellmark.reports.dossier import EMPTY, Cost, RunRecord, Trace
-from bellmark.reports.findings import Diagnose, Finding, undiagnosed
+from bellmark.reports.findings import Diagnose, Finding, order, undiagnosed
 
 PHASE = "time/"
 Stamp = tuple[int, ...]
@@ -97,7 +97,7 @@ def _read(run: Run, metric: str, diagnose: Diagnose) -> _Evidence:
         cost=_cost(curves),
         code=code_of(run.meta.commit, run.dirty_diff()),
         notes=tuple(run.problems()),
-        findings=tuple(sorted(diagnose(run), key=lambda f: -1 if f.step is None else f.step)),
+        findings=tuple(sorted(diagnose(run, curves), key=order)),
     )
 
 

@@ -22,7 +22,7 @@ from bellmark.reports import page
 from bellmark.reports.collect import HEADLINES, collect_plan, collect_runs
 from bellmark.reports.documents import KINDS, LIVE_POINTS, document, videos
 from bellmark.reports.dossier import Dossier
-from bellmark.reports.findings import Diagnose, gravest, undiagnosed
+from bellmark.reports.findings import Diagnose, gravest, order, undiagnosed
 from bellmark.reports.frame import Live, RunRow, fill
 from bellmark.reports.shelf import Shelf, stamp_of
 from bellmark.reports.verdicts import judged
@@ -116,13 +116,15 @@ class Site:
         if path is None:
             return None
         run = Run(path)
+        curves = run.curves()
 
         def source(file: Path) -> str:
             from urllib.parse import urlencode
 
             return f"{BASE}data/video?{urlencode({'name': key, 'file': file.name})}"
 
-        return document(run, self._diagnose(run), run.problems(), points=LIVE_POINTS, video=source, log=True)
+        findings = sorted(self._diagnose(run, curves), key=order)
+        return document(run, curves, findings, run.problems(), points=LIVE_POINTS, video=source, log=True)
 
     def video(self, key: str, name: str) -> tuple[Path, str] | None:
         """(file, media type) of a run's video; None where there is none of this name."""

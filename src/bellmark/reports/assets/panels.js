@@ -60,7 +60,7 @@
       this.settle();
       const { pen, width, height } = sheet(this.canvas);
       const dash = { done: [], failed: [5, 4], open: [1, 4] };
-      const crowd = this.seeds.length > 12 ? 0.3 : 0.5, paints = { arm: colour("arm"), base: colour("base") };
+      const crowd = Math.min(Math.max(5 / this.seeds.length, 0.14), 0.5), paints = { arm: colour("arm"), base: colour("base") };
       for (const seed of this.seeds) {
         const near = seed === this.near, paint = paints[seed.role];
         trace(pen, seed.points.map((p) => [p.at * width, (1 - p.up) * height]), {

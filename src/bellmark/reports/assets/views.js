@@ -43,7 +43,7 @@
     const strip = element("div", { class: "strip wide", "aria-hidden": "true" }, doc.findings.map((f) => element("i", {
       class: `sev-${f.severity}`, style: `left:${(100 * (f.step ?? doc.step) / total).toFixed(2)}%`, title: f.sentence }, marks[f.severity])));
     return section("view-health", "Health", strip, element("ul", { class: "findings" }, doc.findings.map((f) => element("li", {},
-      element("b", { class: `sev-${f.severity}` }, `${marks[f.severity]} ${f.severity}`), ` ${f.sentence} `,
+      element("b", { class: `sev-${f.severity}` }, `${marks[f.severity]} ${f.severity}`), ` ${f.sentence} ${f.advice} `,
       element("span", { class: "quiet" }, `${f.id}${f.step === null ? "" : `, step ${whole(f.step)}`}`)))));
   }
 
@@ -186,6 +186,10 @@
     if (!event.target.closest("a.back")) return;
     event.preventDefault();
     if (back) history.back(); else location.hash = "";
+  });
+  page.addEventListener("click", (event) => {
+    const seed = event.target.closest(".seeds [data-run]");
+    if (seed) bellmark.visit("run", seed.dataset.run);
   });
   addEventListener("keydown", (event) => { if (event.key === "Escape" && shownAt && !event.defaultPrevented) { if (back) history.back(); else location.hash = ""; } });
   addEventListener("hashchange", () => route());
