@@ -164,12 +164,16 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     With `durable` the bytes and the rename reach the disk before this returns (fsync of file, then of folder).
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # on a full disk half a file would take the room that others need
+        raise
     if durable:
         sync_folder(path.parent)
 

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,6 +37,7 @@ from bellmark.records.layout import (
 )
 from bellmark.records.liveness import claim, former_status, pid_namespace, process_start, this_host
 from bellmark.records.metrics import encode_resume, encode_row, last_attempt
+from bellmark.records.space import full_message, is_full
 
 BEAT_SECONDS = 1.0  # status.json is replaced at most this often when the run moves
 IDLE_BEAT_SECONDS = 5.0  # and at least this often when it does not
@@ -46,7 +48,8 @@ class RunWriter:
     """Writes one attempt of a run; a context manager.
 
     An exception inside the block records "failed" with its text, an interrupt "preempted"; a block left without
-    `finish` records "failed", because only the caller knows that the work is done.
+    `finish` records "failed", because only the caller knows that the work is done. A full disk is no result of the run:
+    it records "preempted", as far as there is room to, and becomes a UserError that says what to free.
 
     Args:
         path: a folder made by `create_run`.
@@ -94,6 +97,8 @@ class RunWriter:
             return
         if error is None:
             self.finish("failed", "the writer was closed without finish()")
+        elif is_full(error):
+            self._abandon(full_message(self.path))
         else:
             reason = f"{type(error).__name__}: {error}".strip().removesuffix(":")
             self.finish("failed" if isinstance(error, Exception) else "preempted", reason)
@@ -165,6 +170,15 @@ class RunWriter:
         self._metrics_file = self._log_file = -1
         self._heart.stop(state, reason, self._logged_step)
         os.close(self._lock)
+
+    def _abandon(self, message: str) -> None:
+        """Leave for want of room; a status that finds none stays "running", which readers show as lost."""
+        for descriptor in (self._metrics_file, self._log_file, self._lock):
+            os.close(descriptor)
+        self._metrics_file = self._log_file = -1
+        with suppress(OSError):
+            self._heart.stop("preempted", message, self._logged_step)
+        raise UserError(message)
 
 
 class _Heart:
@@ -245,5 +259,9 @@ def _open_lines(file: Path) -> int:
 
 def _append(descriptor: int, line: bytes) -> None:
     written = os.write(descriptor, line)
-    while written < len(line):  # only a disk about to be full takes a part; the next write then raises
-        written += os.write(descriptor, line[written:])
+    try:
+        while written < len(line):  # only a disk about to be full takes a part; the next write then raises
+            written += os.write(descriptor, line[written:])
+    except OSError:
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)  # a row is there whole or not at all
+        raise

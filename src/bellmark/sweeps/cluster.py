@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bellmark.errors import UserError
-from bellmark.records import Provenance, collect_provenance, create_run
+from bellmark.records import Provenance, collect_provenance
 from bellmark.records.liveness import former_status
 from bellmark.sweeps.cell import Cell, forget_note, read_note
-from bellmark.sweeps.launch import BAD_INPUT, DONE, REQUEUE, RUN_CELL, Outcome, Stop, line_of, meta_of, why
+from bellmark.sweeps.launch import BAD_INPUT, DONE, REQUEUE, RUN_CELL, Outcome, Stop, created, line_of, why
 from bellmark.sweeps.progress import Board, Line, Silent, View
 from bellmark.sweeps.schema import Resources
 from bellmark.sweeps.seats import THREAD_VARIABLES
@@ -167,7 +167,7 @@ class _Launch:
         try:
             device = "cuda" if self.plan.sweep.resources.gpus else "cpu"
             if not run.exists:
-                create_run(run.dir, meta_of(self.plan, run, device, self.origin), self.origin.dirty_diff)
+                created(self.plan, run, device, self.origin)
             forget_note(run.dir)
             cell = Cell(folder, self.command, self.since, self.environment, cwd=os.getcwd())
             number = self.cluster.submit(run.name, cell)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from bellmark.records import Provenance, RunMeta, now_utc, read_status
+from bellmark.errors import UserError
+from bellmark.records import Provenance, RunMeta, create_run, now_utc, read_status
+from bellmark.records.space import full_message, is_full, out_of_room
 from bellmark.sweeps.progress import Line
 from bellmark.sweeps.work import Plan, PlannedRun
 
@@ -104,8 +106,23 @@ def meta_of(plan: Plan, run: PlannedRun, device: str, origin: Provenance) -> Run
     )
 
 
+def created(plan: Plan, run: PlannedRun, device: str, origin: Provenance) -> None:
+    """Make the folder of a new run.
+
+    Raises:
+        UserError: it is there but damaged, or cannot be written.
+    """
+    try:
+        create_run(run.dir, meta_of(plan, run, device, origin), origin.dirty_diff)
+    except OSError as error:
+        text = full_message(plan.home) if is_full(error) else f"{run.dir} cannot be written: {error.strerror}"
+        raise UserError(text) from None
+
+
 def why(code: int, folder: Path) -> str:
     """Why a worker failed, in a few words; for bad input its own."""
+    if out_of_room(folder):  # its own words found no room in its log
+        return full_message(folder)
     if code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bellmark.errors import UserError
-from bellmark.records import collect_provenance, create_run, read_status
+from bellmark.records import collect_provenance, read_status
 from bellmark.sweeps.launch import (
     BAD_INPUT,
     DONE,
@@ -28,8 +28,8 @@ from bellmark.sweeps.launch import (
     RUN_CELL,
     Outcome,
     Stop,
+    created,
     line_of,
-    meta_of,
     why,
 )
 from bellmark.sweeps.progress import Board, Line, Silent, View
@@ -132,8 +132,8 @@ class _Launch:
         if not run.exists:
             device = "cuda" if seat.gpus else "cpu"
             try:
-                create_run(run.dir, meta_of(self.plan, run, device, self.origin), self.origin.dirty_diff)
-            except UserError as error:  # the folder is there but damaged
+                created(self.plan, run, device, self.origin)
+            except UserError as error:
                 self.free.append(seat)
                 self._fail(line, BAD_INPUT, str(error))
                 return

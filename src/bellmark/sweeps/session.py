@@ -19,6 +19,7 @@ import msgspec
 from bellmark.errors import UserError
 from bellmark.records.layout import pretty, write_atomic
 from bellmark.records.liveness import this_host
+from bellmark.records.space import full_message, is_full
 from bellmark.sweeps.work import Plan
 
 LOCK, LAUNCH, CANCEL = ".launcher.lock", ".launch.json", ".cancel"
@@ -57,11 +58,15 @@ def session(plan: Plan, launcher: str, options: Mapping[str, Any]) -> Iterator[f
             raise UserError(
                 f"sweep {plan.sweep.name} is being run by process {lock.read().strip() or '?'}; wait for it or stop it"
             ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
         launch = Launch(launcher=launcher, options=dict(options), host=this_host(), pid=os.getpid())
-        write_atomic(folder / LAUNCH, pretty(launch))
+        try:
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            write_atomic(folder / LAUNCH, pretty(launch))
+        except OSError as error:
+            text = full_message(folder) if is_full(error) else f"{folder} cannot be written: {error.strerror}"
+            raise UserError(text) from None
         yield (folder / LAUNCH).stat().st_mtime
 
 
