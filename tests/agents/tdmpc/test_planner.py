@@ -14,6 +14,7 @@ from bellmark.agents.tdmpc.model import ActionValue, Clipped, Dynamics, Model, R
 from bellmark.agents.tdmpc.planner import Search
 from bellmark.agents.tdmpc.planning import Lazy, Planner
 from bellmark.agents.tdmpc.world import World
+from bellmark.nets.ensemble import Ensemble
 
 GAMMA = 0.9
 SMALL = Planner(samples=9, policy_plans=3, elites=5, iterations=2, horizon=2)
@@ -222,3 +223,15 @@ def test_replanning_takes_problems_in_portions(monkeypatch):
     with torch.no_grad():
         slow = [slow_planner.plan(model, search, x, x.new_zeros(len(x), 2, 2), g, act=act) for x in z.split(2)]
     torch.testing.assert_close(plan.mean, torch.cat([s[2] for s in slow]), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_ensembles_evaluated_together_plan_the_same(net, monkeypatch):
+    # What an accelerator does instead of one member after the other, tried on the processor.
+    model, search = NETS[net](), dataclasses.replace(BASE, optimism=0.3, members=2)
+    z, mean = torch.rand(2, 128).double(), torch.zeros(2, 2, 2).double()
+    one_by_one = planner.plan(model, search, z, mean, generator())
+    monkeypatch.setattr(Ensemble, "_one_by_one", Ensemble._together)
+    together = planner.plan(model, search, z, mean, generator())
+    for a, b in zip(one_by_one, together, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
