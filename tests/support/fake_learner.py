@@ -69,6 +69,11 @@ class FakeLearner:
             (self.weight + noise) * torch.ones(len(obs), self.spec.actions), {"steps": steps}, {"steps": steps}
         )
 
+    gamma = 0.9
+
+    def start_values(self, obs: torch.Tensor) -> torch.Tensor:
+        return obs.sum(-1)
+
     def update(self, batch: Batch, step: int) -> tuple[Metrics, Writeback]:
         """Check the batch, count its rows, and move the weight by what was in it."""
         length, count = self.window.length, self.window.batch

@@ -159,12 +159,21 @@ class Agent(Protocol):
     total: int  # at which training is done
 
     @property
+    def gamma(self) -> float:
+        """The discount per agent step of its values."""
+        ...
+
+    @property
     def policy(self) -> Policy:
         """The policy as it is now."""
         ...
 
     def iterate(self) -> Metrics:
         """Do a piece of work; a row of metrics, or nothing where none is due yet."""
+        ...
+
+    def start_values(self, obs: Tensor) -> Tensor:
+        """Discounted values (B,) of observations (B, *obs) in which episodes begin; empty where there are no values."""
         ...
 
     def steps_taken(self) -> Metrics:
@@ -245,6 +254,15 @@ class Learner(Protocol):
     @property
     def schedule(self) -> Schedule:
         """When its updates are due."""
+        ...
+
+    @property
+    def gamma(self) -> float:
+        """The discount per agent step of the values."""
+        ...
+
+    def start_values(self, obs: Tensor) -> Tensor:
+        """Discounted values (B,) of observations (B, *obs) in which episodes begin."""
         ...
 
     def update(self, batch: Batch, step: int) -> tuple[Mapping[str, Tensor], Writeback | None]:

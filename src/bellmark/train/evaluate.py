@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bellmark.agents.api import Metrics, Policy
+from bellmark.agents.api import Agent, Metrics, Policy
 from bellmark.envs.api import BatchedEnv
 from bellmark.train.worlds import as_obs, command, spec_of
 
@@ -24,6 +24,7 @@ class Episodes:
     """One whole episode per start state."""
 
     returns: NDArray[np.float64]  # (E,) undiscounted
+    discounted: NDArray[np.float64]  # (E,) from the start state, under the agent's discount
     success: NDArray[np.bool_]  # (E,) success at any step
     length: NDArray[np.int64]  # (E,) control steps
     frames: list[NDArray[np.uint8]]  # pictures of episode 0; empty unless asked for
@@ -40,6 +41,7 @@ def play(
     seed: int,
     *,
     deterministic: bool,
+    gamma: float = 1.0,
     film: bool = False,
     watch: Callable[[], None] = unwatched,
 ) -> Episodes:
@@ -49,7 +51,8 @@ def play(
     obs, _ = env.reset(seed=seed)
     alive = np.arange(env.num_envs)
     state, first = policy.initial(env.num_envs), torch.ones(env.num_envs, dtype=torch.bool)
-    returns, success = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=bool)
+    returns, discounted, weight = np.zeros(env.num_envs), np.zeros(env.num_envs), 1.0
+    success = np.zeros(env.num_envs, dtype=bool)
     length = np.zeros(env.num_envs, dtype=np.int64)
     frames = [env.frame()] if film else []
     for _ in range(env.horizon):
@@ -57,6 +60,8 @@ def play(
         decision = policy.act(as_obs(obs, spec), first, state, deterministic=deterministic, generator=generator)
         moved = env.advance(alive, command(decision.action, spec))
         returns[alive] += moved.reward
+        discounted[alive] += weight * moved.reward
+        weight *= gamma
         success[alive] |= moved.success
         length[alive] += 1
         if film and alive[0] == 0:
@@ -70,16 +75,25 @@ def play(
             {k: v[rows.to(v.device)] for k, v in decision.state.items()},
             torch.zeros(len(alive), dtype=torch.bool),
         )
-    return Episodes(returns, success, length, frames)
+    return Episodes(returns, discounted, success, length, frames)
 
 
 def evaluate(
-    policy: Policy, env: BatchedEnv, seed: int, *, sampled: bool = True, watch: Callable[[], None] = unwatched
+    policy: Policy,
+    env: BatchedEnv,
+    seed: int,
+    *,
+    gamma: float = 1.0,
+    sampled: bool = True,
+    watch: Callable[[], None] = unwatched,
 ) -> Metrics:
     """One or both modes over all worlds of `env`, under the names of the common metric vocabulary."""
-    greedy = play(policy, env, seed, deterministic=True, watch=watch)
+    greedy = play(policy, env, seed, deterministic=True, gamma=gamma, watch=watch)
     metrics = {
         "eval/return": float(greedy.returns.mean()),
+        "eval/return_std": float(greedy.returns.std()),
+        "eval/discounted": float(greedy.discounted.mean()),
+        "eval/discounted_std": float(greedy.discounted.std()),
         "eval/success": float(greedy.success.mean()),
         "eval/length": float(greedy.length.mean()),
         "eval/episodes": float(env.num_envs),
@@ -89,3 +103,11 @@ def evaluate(
     drawn = play(policy, env, seed, deterministic=False, watch=watch)
     means = {"eval/return_sampled": drawn.returns.mean(), "eval/success_sampled": drawn.success.mean()}
     return {**metrics, **{name: float(mean) for name, mean in means.items()}}
+
+
+@torch.no_grad()
+def start_values(agent: Agent, env: BatchedEnv, seed: int) -> Metrics:
+    """What the agent expects of the evaluation's start states, beside `eval/discounted`, which is what follows."""
+    obs, _ = env.reset(seed=seed)
+    values = agent.start_values(as_obs(obs, spec_of(env)))
+    return {"value/start": float(values.mean())} if len(values) else {}

@@ -84,6 +84,15 @@ class Online:
         """The learner's policy."""
         return self.learner.policy
 
+    @property
+    def gamma(self) -> float:
+        """The learner's discount."""
+        return self.learner.gamma
+
+    def start_values(self, obs: Tensor) -> Tensor:
+        """The learner's values of start states."""
+        return self.learner.start_values(obs)
+
     def iterate(self) -> Metrics:
         """Work for a short while; returns a row of metrics where one is due, else nothing."""
         until = time.monotonic() + SLICE

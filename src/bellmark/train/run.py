@@ -18,7 +18,8 @@ import torch
 from bellmark.agents.api import Agent, Metrics
 from bellmark.records import Run, RunWriter
 from bellmark.train import checkpoint
-from bellmark.train.evaluate import evaluate
+from bellmark.train.baselines import baselines
+from bellmark.train.evaluate import evaluate, start_values
 from bellmark.train.families import RunConfig, make_agent, read_config
 
 DONE, REQUEUE = 0, 75
@@ -149,7 +150,7 @@ class Loop:
         if last is None:
             judged = self._evaluate()
             self._config.evaluation.stop.count(0, judged)  # a metric that does not exist is refused now
-            self._log(judged)
+            self._log({**baselines(self._eval_env, self._config.evaluation.seed), **judged})
             self._save()
         else:
             state = checkpoint.unpack(last.read(), last.path.name)["state"]
@@ -176,7 +177,10 @@ class Loop:
     def _evaluate(self) -> Metrics:
         began = time.perf_counter()
         chosen, watch = self._config.evaluation, self._stop.check
-        metrics = evaluate(self._agent.policy, self._eval_env, chosen.seed, sampled=chosen.sampled, watch=watch)
+        agent, env = self._agent, self._eval_env
+        metrics = evaluate(
+            agent.policy, env, chosen.seed, gamma=agent.gamma, sampled=chosen.sampled, watch=watch
+        ) | start_values(agent, env, chosen.seed)
         self._judged_at = self._agent.step
         return {**metrics, "time/evaluate": time.perf_counter() - began, **self._agent.steps_taken()}
 

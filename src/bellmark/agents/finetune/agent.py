@@ -41,6 +41,7 @@ class FinetuneAgent:
     def __init__(self, config: Finetune, load: Callable[[str], Weights], threads: int = 1) -> None:
         """Build the agent of a configuration; `load` returns the content of a checkpoint by name."""
         self.config = config
+        self.gamma = config.gamma
         per_iteration = config.collect.envs * config.collect.steps
         self.total = config.steps // per_iteration * per_iteration
         self.step = self.real_steps = self.branch_steps = self.gathered_steps = 0
@@ -87,6 +88,11 @@ class FinetuneAgent:
             **phases,
             **self.steps_taken(),
         }
+
+    def start_values(self, obs: Tensor) -> Tensor:
+        """The critic's values of start states; empty without a critic."""
+        values: Tensor = self.critic(obs)
+        return values if any(True for _ in self.critic.parameters()) else values[:0]
 
     def steps_taken(self) -> Metrics:
         """Real environment steps, simulator steps of branches, and steps of stored policies, so far."""

@@ -113,6 +113,14 @@ class TdmpcAgent:
         self.updates += 1
         return metrics, writeback
 
+    @torch.no_grad()
+    def start_values(self, obs: Tensor) -> Tensor:
+        """The mean of all members' values at the observations' latents; of the policy's mean action where they ask."""
+        world = self.nets.world
+        z = world.encode(obs.to(self.device))
+        action = world.policy.sample(policy := world.policy(z), torch.zeros_like(policy.mean))
+        return world.critic.bins.decode(world.critic.logits(z, action)).mean(0)
+
     def _values(self, data: Slice) -> tuple[Metrics, Metrics]:
         """The losses of the values, and what is worth knowing of them."""
         c, nets = self.config, self.nets

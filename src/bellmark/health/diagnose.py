@@ -1,0 +1,70 @@
+"""Every rule with its stable id, and what the doctor finds in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bellmark.errors import unknown
+from bellmark.health import model, policy, returns, setup, values
+from bellmark.health.case import Case, Finding, Rule, Severity
+
+SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")  # the gravest first
+RECORDED = (
+    Rule("not_finite", "critical", (), policy.not_finite),
+    Rule("worse_than_random", "critical", ("eval/return_std", "baseline/random_return"), returns.worse_than_random),
+    Rule("peak_then_collapse", "critical", ("eval/return", "eval/return_std"), returns.peak_then_collapse),
+    Rule("nothing_learned", "warning", ("eval/return", "eval/return_std"), returns.nothing_learned),
+    Rule("train_eval_gap", "warning", ("eval/return", "train/return"), returns.train_eval_gap),
+    Rule("value_bias", "critical", ("value/start", "eval/discounted"), values.value_bias),
+    Rule("value_against_return", "warning", ("eval/return", "value/mean"), values.value_against_return),
+    Rule("unexplained_returns", "warning", ("value/explained_variance",), values.unexplained_returns),
+    Rule("unstable_targets", "warning", ("value/std_heads", "value/target"), values.unstable_targets),
+    Rule("collapsed_heads", "warning", ("value/std_heads", "value/target"), values.collapsed_heads),
+    Rule("kl_collapse", "critical", ("model/kl_dyn",), model.kl_collapse),
+    Rule("action_blind_model", "critical", ("model/action_gap",), model.action_blind_model),
+    Rule("model_lag", "warning", (), model.model_lag),
+    Rule("loss_spike", "warning", (), policy.loss_spike),
+    Rule("starved_actor", "critical", ("gate/learns",), model.starved_actor),
+    Rule("silent_losses", "critical", ("loss/policy",), policy.silent_losses),
+    Rule("replay_pacing", "warning", ("replay/ratio",), model.replay_pacing),
+    Rule("entropy_collapse", "critical", ("policy/entropy", "eval/return"), policy.entropy_collapse),
+    Rule("log_std_oscillation", "warning", ("policy/log_std",), policy.log_std_oscillation),
+    Rule("actor_loss_rise", "warning", ("loss/policy", "eval/return"), policy.actor_loss_rise),
+    Rule("one_sided_advantages", "warning", ("advantage/positive", "advantage/std"), policy.one_sided_advantages),
+    Rule("weak_advantages", "warning", ("critic/return_correlation",), policy.weak_advantages),
+    Rule("update_cut_short", "warning", ("update/gradient_steps",), policy.update_cut_short),
+)
+SETUP = (
+    Rule("narrow_support", "critical", (), setup.narrow_support),
+    Rule("tight_kl", "warning", (), setup.tight_kl),
+    Rule("no_entropy", "warning", (), setup.no_entropy),
+    Rule("fast_actor", "warning", (), setup.fast_actor),
+    Rule("short_evaluation", "info", (), setup.short_evaluation),
+)
+RULES: Mapping[str, Rule] = {rule.id: rule for rule in (*RECORDED, *SETUP)}
+
+
+def diagnose(case: Case, only: Sequence[str] = ()) -> list[Finding]:
+    """What is wrong with a run, the gravest first, then the earliest.
+
+    Raises:
+        UserError: `only` names a rule that does not exist.
+    """
+    for name in only:
+        if name not in RULES:
+            raise unknown("rule", name, RULES)
+    chosen = [RULES[name] for name in only] or list(RULES.values())
+    found = [finding for rule in chosen if (finding := rule.find(case)) is not None]
+    return sorted(found, key=lambda f: (SEVERITIES.index(f.severity), -1 if f.step is None else f.step))
+
+
+def lint(family: str, config: Mapping[str, object]) -> list[Finding]:
+    """What is wrong with a configuration before its first step; `config` maps dotted keys to values."""
+    case = Case(family, config, {}, "pending")
+    found = [finding for rule in SETUP if (finding := rule.find(case)) is not None]
+    return sorted(found, key=lambda f: SEVERITIES.index(f.severity))
+
+
+def unseen(case: Case) -> list[Rule]:
+    """The rules that cannot speak because the record lacks what they need."""
+    return [rule for rule in RULES.values() if any(name not in case.curves for name in rule.needs)]

@@ -1,0 +1,156 @@
+"""Rules on what a run believes its future to be worth, against what it turns out to be worth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bellmark.health.case import Case, Finding, onset, together
+
+BIAS = 0.5  # of the predicted against the realised discounted return, as a share of the latter's size
+TREND_EVALUATIONS, TREND = 8, -0.6
+DISAGREEMENT = 0.5  # of a value ensemble's targets, as a share of their size
+UNEXPLAINED_AFTER = 20  # rows
+
+
+def value_bias(case: Case) -> Finding | None:
+    """Symptom: the value of the evaluation's start states is far from the discounted return that follows.
+
+    Causes, predicted too high: targets that the critic's own gradient reaches; a maximum over noisy estimates; a world
+    model whose dreams earn more than the world. Predicted too low: a critic that lags behind a policy that improves
+    faster; bins too narrow for the returns; terminations predicted where there are none.
+    Try, too high: a slow copy for targets, the smaller of two critics; too low: more critic updates per step, a larger
+    critic learning rate, wider bins.
+    """
+    steps, predicted, realised = together(case.curve("value/start"), case.curve("eval/discounted"))
+    if len(steps) < 3:
+        return None
+    _, spread, _ = together(case.curve("eval/discounted_std"), case.curve("value/start"))
+    size = np.maximum(spread, 0.1 * np.abs(realised)) if len(spread) == len(realised) else 0.1 * np.abs(realised)
+    bias = (predicted - realised) / np.maximum(size, 1e-8)
+    relative = (predicted - realised) / np.maximum(np.abs(realised), 1e-8)
+    wrong = (np.abs(bias) > BIAS) & (np.abs(relative) > BIAS)
+    began = onset(wrong, 3)
+    if began is None or not wrong[-1]:
+        return None
+    high = predicted[-1] > realised[-1]
+    return Finding(
+        "value_bias",
+        "critical" if high else "warning",
+        int(steps[began]),
+        f"start states are valued {predicted[-1]:.4g}, what follows is worth {realised[-1]:.4g}",
+        "values feed on themselves: targets are not slow, or the model dreams too well"
+        if high
+        else "the critic lags behind the policy",
+        "a slower copy for targets, the smaller of two critics" if high else "more critic updates per step; wider bins",
+        {"predicted": float(predicted[-1]), "realised": float(realised[-1]), "bias": float(bias[-1])},
+        ("value/start", "eval/discounted"),
+    )
+
+
+def value_against_return(case: Case) -> Finding | None:
+    """Symptom: the agent's values rise while its evaluations fall, over many evaluations.
+
+    Causes: the policy exploits errors of the critic or of the world model. A trend alone proves nothing: values that
+    were far too low may rise for good reason, which `value_bias` tells apart.
+    Try: compare value and realised return (`value_bias`); dream against reality (`bellmark evaluate RUN --dreams`).
+    """
+    scores, values = case.curve("eval/return"), case.curve("value/mean")
+    if len(scores.value) < TREND_EVALUATIONS or len(values.value) < TREND_EVALUATIONS:
+        return None
+    recent = scores.value[-TREND_EVALUATIONS:]
+    beside = np.interp(scores.step[-TREND_EVALUATIONS:], values.step, values.value)
+    if np.ptp(recent) == 0 or np.ptp(beside) == 0:
+        return None
+    from scipy.stats import spearmanr
+
+    correlation = float(spearmanr(recent, beside).statistic)
+    falling = recent[-2:].mean() < recent[:2].mean()
+    if correlation > TREND or not falling:
+        return None
+    return Finding(
+        "value_against_return",
+        "warning",
+        int(scores.step[-TREND_EVALUATIONS]),
+        f"over {TREND_EVALUATIONS} evaluations values rise while returns fall (rank correlation {correlation:.2f})",
+        "the policy exploits errors of what it is judged by",
+        "bellmark evaluate RUN --dreams, where there are dreams; compare value/start with eval/discounted",
+        {"correlation": correlation},
+        ("eval/return", "value/mean"),
+    )
+
+
+def unexplained_returns(case: Case) -> Finding | None:
+    """Symptom: the critic explains none of the returns' variance, long after it began to learn.
+
+    Causes: a critic that never learns (frozen, learning rate, wrong observations); targets of pure noise, as of a
+    sparse reward that is hardly ever met; a critic pretrained on another policy's states.
+    Try: `bellmark probe RUN`; a fresh critic (`critic.initial=fresh`); more critic updates before the policy's.
+    """
+    explained = case.curve("value/explained_variance")
+    if len(explained.value) < UNEXPLAINED_AFTER:
+        return None
+    began = onset(explained.value < 0, 5)
+    if began is None or np.median(explained.value[-5:]) >= 0:
+        return None
+    return Finding(
+        "unexplained_returns",
+        "warning",
+        int(explained.step[began]),
+        f"the critic explains {explained.value[-1]:.0%} of the variance of its targets: less than their mean would",
+        "the critic does not learn, or learns noise",
+        "bellmark probe RUN; critic.initial=fresh; more critic updates",
+        {"explained": float(explained.value[-1])},
+        ("value/explained_variance", "loss/value"),
+    )
+
+
+def unstable_targets(case: Case) -> Finding | None:
+    """Symptom: the heads of a value ensemble disagree by as much as their values, and ever more.
+
+    Causes: every head bootstraps from itself alone for too long; random priors too large; targets from a model that
+    diverges.
+    Try: global bootstrapping, a smaller prior, a slower copy for targets.
+    """
+    steps, spread, target = together(case.curve("value/std_heads"), case.curve("value/target"))
+    if len(steps) < 10:
+        return None
+    share = spread / np.maximum(np.abs(target), 1e-6)
+    rising = np.concatenate([[False], np.diff(spread) > 0])
+    began = onset((share > DISAGREEMENT) & rising, 3)
+    if began is None or share[-1] <= DISAGREEMENT:
+        return None
+    return Finding(
+        "unstable_targets",
+        "warning",
+        int(steps[began]),
+        f"value heads disagree by {spread[-1]:.4g} around {target[-1]:.4g}, and it grows",
+        "heads drift apart: each follows its own targets",
+        "a global bootstrap, a smaller prior, a slower copy for targets",
+        {"std_heads": float(spread[-1]), "target": float(target[-1])},
+        ("value/std_heads", "value/target"),
+    )
+
+
+def collapsed_heads(case: Case) -> Finding | None:
+    """Symptom: the heads of an ensemble agree to the last digit: they have become one function.
+
+    Causes: a bootstrap and data that all heads share, with no prior or too small a one; heads that start equal.
+    Try: a local bootstrap; a random prior; check that each head has its own initial weights.
+    """
+    steps, spread, target = together(case.curve("value/std_heads"), case.curve("value/target"))
+    if len(steps) < 10 or case.knob("model.critic.heads") == 1:
+        return None
+    share = spread / np.maximum(np.abs(target), 1e-6)
+    began = onset(share < 1e-3, 5)
+    if began is None or share[-1] >= 1e-3 or not np.any(np.abs(target) > 1e-3):
+        return None
+    return Finding(
+        "collapsed_heads",
+        "warning",
+        int(steps[began]),
+        f"value heads differ by {spread[-1]:.2g} around {target[-1]:.4g}: their spread carries no information",
+        "nothing keeps the heads apart",
+        "a local bootstrap, a random prior",
+        {"std_heads": float(spread[-1]), "target": float(target[-1])},
+        ("value/std_heads",),
+    )
