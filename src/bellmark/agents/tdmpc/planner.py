@@ -92,19 +92,13 @@ def judging(planner: Planner, actions: int, gamma: float) -> Search:
 
 def reanalysing(planner: Planner, lazy: Lazy, actions: int, gamma: float) -> Search:
     """How to plan anew from replay: as while collecting, but for what `lazy` sets itself; no noise."""
-    changes = {
-        "horizon": lazy.horizon,
-        "iterations": lazy.iterations,
-        "samples": lazy.samples,
-        "elites": lazy.elites,
-        "temperature": lazy.temperature,
-        "policy_plans": lazy.policy_plans + 1,
-    }
-    set_here = {name: value for name, value in changes.items() if value}
-    if "policy_plans" in set_here:
-        set_here["policy_plans"] -= 1
-    extra = {"extra_iterations": 0} if lazy.iterations else {}
-    here = planner.model_copy(update={**set_here, **extra})
+    inherited_at_zero = ("horizon", "iterations", "samples", "elites", "temperature")
+    changes = {name: getattr(lazy, name) for name in inherited_at_zero if getattr(lazy, name)}
+    if lazy.policy_plans >= 0:
+        changes["policy_plans"] = lazy.policy_plans
+    if lazy.iterations:
+        changes["extra_iterations"] = 0
+    here = planner.model_copy(update=changes)
     return _search(here, actions, gamma, optimism=lazy.optimism, best=planner.choose_train == "best")
 
 
