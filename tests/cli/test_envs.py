@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -68,6 +69,51 @@ def test_bad_names_are_one_line() -> None:
         call("list", "dm")
     with pytest.raises(UserError, match="module"):
         call("show", "no_such_module:Env")
+
+
+def test_show_films_an_episode_of_random_actions(tmp_path: Path) -> None:
+    done = call("show", "cartpole", "--video", str(tmp_path / "deep" / "pole.mp4"), "--json")
+    film = Path(json.loads(done.output)["video"])
+    assert film.parent == tmp_path / "deep" and film.stat().st_size > 1000
+
+
+def test_a_failed_world_is_written_and_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dm_control")
+    from bellmark.envs.dmc import make_dmc
+
+    monkeypatch.setenv("BELLMARK_FAILURES", str(tmp_path))
+    for task in ("pendulum-swingup", "point-mass-easy"):  # on the engine, and through dm_control
+        env = make_dmc(task, 2)
+        env.reset(seed=0)
+        actions = np.zeros(env.action_space.shape or ())
+        actions[1] = np.inf
+        env.step(actions)
+        env.close()
+    files = sorted(tmp_path.glob("*.npz"))
+    assert [file.name.split("-2")[0] for file in files] == ["dmc-pendulum-swingup", "dmc-point-mass-easy"]
+    for file in files:
+        done = call("replay", str(file))
+        assert done.exit_code == 0, done.output
+        assert "world 1 ended as failed: non-finite action" in done.output
+        assert "again: non-finite action" in done.output
+    (tmp_path / "other.npz").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="not a failed world"):
+        call("replay", str(tmp_path / "other.npz"))
+
+
+def test_a_mended_world_is_not_said_to_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dm_control")
+    from bellmark.envs import failures
+    from bellmark.envs.dmc import make_dmc
+
+    monkeypatch.setenv("BELLMARK_FAILURES", str(tmp_path))
+    env = make_dmc("pendulum-swingup", 1)
+    env.reset(seed=0)
+    kept = failures.Failures({"kind": "dmc", "task": "pendulum-swingup", "action_repeat": 2})
+    kept.add(failures.Failure(0, "BADQACC", env.simulation.save(np.array([0])), np.zeros(1)))
+    done = call("replay", str(kept.files[0]))
+    assert done.exit_code == 1
+    assert "without failing" in done.output
 
 
 def test_bench_checks_all_names_before_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:

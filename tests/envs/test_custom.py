@@ -18,7 +18,7 @@ from gymnasium.vector.utils import batch_space
 
 from bellmark.envs.api import Exactness
 from bellmark.envs.custom import Custom
-from bellmark.envs.foreign import why_not_copied
+from bellmark.envs.foreign import OneByOne, why_not_copied
 from bellmark.errors import UserError
 
 HERE = __name__
@@ -260,10 +260,25 @@ def test_a_class_in_the_working_directory_is_found(tmp_path: Path, monkeypatch: 
     assert Custom(env="beside_me:Mine", horizon=30).make(1).horizon == 30
 
 
-@pytest.mark.filterwarnings("ignore:.*without specifying any render mode")
-def test_frames_are_the_environments_own() -> None:
+def test_frames_are_the_environments_own_and_registered_ones_are_made_to_draw() -> None:
     assert own("Drift").make(1).frame().shape == (4, 4, 3)
     env = Custom(env="Pendulum-v1").make(1)
     env.reset(seed=0)
+    pytest.importorskip("pygame")
+    assert env.frame().shape == (500, 500, 3)
+
+
+def test_an_environment_that_cannot_draw_says_how_it_could(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = own("Drift").make(1)
+    simulation = env.simulation
+    assert isinstance(simulation, OneByOne)
+
+    def missing() -> None:
+        raise gymnasium.error.DependencyNotInstalled("run `pip install gymnasium[classic-control]`")
+
+    monkeypatch.setattr(simulation.worlds[0], "render", missing)
+    with pytest.raises(UserError, match="pip install"):
+        env.frame()
+    monkeypatch.setattr(simulation.worlds[0], "render", lambda: None)
     with pytest.raises(UserError, match="rgb_array"):
         env.frame()

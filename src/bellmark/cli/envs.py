@@ -88,17 +88,19 @@ def list_tasks(suite: str | None, as_json: bool) -> None:
 
 @envs.command()
 @click.argument("name", type=TaskName())
+@click.option("--video", type=click.Path(path_type=Path), help="Film an episode of random actions into this file.")
 @json_option
-def show(name: str, as_json: bool) -> None:
+def show(name: str, video: Path | None, as_json: bool) -> None:
     """One task: spaces, limits, what restoring promises, and the options that its configuration has.
 
     \b
     Examples:
       bellmark envs show pick_cube
       bellmark envs show dmc/dog-run --json
+      bellmark envs show h1-slide --video slide.mp4
     """
     from bellmark.config import knobs
-    from bellmark.envs.facts import describe
+    from bellmark.envs.facts import describe, film
     from bellmark.envs.suite import parse_task
     from bellmark.errors import UserError
 
@@ -107,8 +109,9 @@ def show(name: str, as_json: bool) -> None:
     if facts.missing:
         raise UserError(facts.missing)
     row = {**facts.row(), "speed": _remembered().get(name, {}).get("speed"), "config": config.tree()}
+    filmed = str(film(name, video)) if video else None
     if as_json:
-        click.echo(json.dumps(row, indent=2))
+        click.echo(json.dumps({**row, "video": filmed}, indent=2))
         return
     first = (type(config).__doc__ or "").strip().splitlines()[0]
     click.echo(f"{name}: {first}")
@@ -119,6 +122,33 @@ def show(name: str, as_json: bool) -> None:
     for knob in knobs(type(config)):
         value = config.tree()[knob.path]
         click.echo(f"  {knob.path}={value}  {knob.about}{f' ({knob.type})' if '|' in knob.type else ''}")
+    if filmed:
+        click.echo(f"video: {filmed}")
+
+
+@envs.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def replay(file: Path) -> None:
+    """Take the step again by which a world failed (the warning in the log names its FILE).
+
+    Worlds fail when an action is not finite or MuJoCo finds that their state is no longer. Exits with 1 if this one no
+    longer does.
+
+    \b
+    Examples:
+      bellmark envs replay ~/.local/state/bellmark/failures/dmc-dog-run-20261121-070911-4242-0.npz
+    """
+    from bellmark.envs.failures import read
+    from bellmark.envs.suite import failed_again
+
+    config, failure = read(file)
+    again = failed_again(config, failure)
+    settings = " ".join(f"{key}={value}" for key, value in config.items())
+    click.echo(f"{settings}\nworld {failure.index} ended as failed: {failure.reason}")
+    click.echo(f"action: {' '.join(f'{a:.4g}' for a in failure.action.tolist())}")
+    click.echo(f"again: {again or 'the step is taken without failing'}")
+    if not again:
+        raise SystemExit(1)
 
 
 @envs.command()

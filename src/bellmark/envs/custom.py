@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 import gymnasium
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import VectorEnv
 
 from bellmark.config import Choice, knob
@@ -74,7 +75,9 @@ class Custom(Choice):
     def _registered(self) -> Callable[..., Any]:
         if self.env not in gymnasium.registry:
             raise unknown("Gymnasium id", self.env, gymnasium.registry)
-        return lambda **arguments: gymnasium.make(self.env, max_episode_steps=-1, disable_env_checker=True, **arguments)
+        drawn = {"render_mode": "rgb_array"} if _draws(gymnasium.registry[self.env].entry_point) else {}
+        settings: dict[str, Any] = {**drawn, "max_episode_steps": -1, "disable_env_checker": True}
+        return lambda **arguments: gymnasium.make(self.env, **{**settings, **arguments})
 
     def _own_horizon(self, build: object) -> int:
         spec = gymnasium.registry.get(self.env)
@@ -93,3 +96,9 @@ class Custom(Choice):
             if "argument" not in str(error):
                 raise
             raise UserError(f"env={self.env!r} with arguments={self.arguments}: {error}") from None
+
+
+def _draws(entry_point: object) -> bool:
+    """Whether a registered environment says that it can draw arrays."""
+    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    return "rgb_array" in getattr(creator, "metadata", {}).get("render_modes", ())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,11 @@ from gymnasium.spaces import Discrete
 
 from bellmark.envs.api import BatchedEnv
 from bellmark.envs.suite import make_env, parse_task
+from bellmark.envs.video import Frame, write_video
 from bellmark.errors import UserError
+
+FILM_STEPS = 250  # agent steps of a film, unless the episode ends before
+FPS = 20.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,29 @@ def measure(name: str, num_envs: int, threads: int, seconds: float = 1.0) -> Spe
         env.close()
     rate = max((b - a) / (then - start) for (a, start), (b, then) in pairwise(marks))
     return Speed(name, rate * num_envs, num_envs, threads)
+
+
+def film(name: str, path: Path, seed: int = 0) -> Path:
+    """Film an episode's first steps under random actions; returns the file written.
+
+    Raises:
+        UserError: no such task, or something that it needs is missing, an OpenGL driver among it.
+    """
+    env = make_env(parse_task(name), 1)
+
+    def frames() -> Iterator[Frame]:
+        env.reset(seed=seed)
+        actions = _actions(env)
+        for step in range(min(FILM_STEPS, env.horizon)):
+            yield env.frame()
+            if env.advance(np.zeros(1, dtype=np.int64), actions[step % len(actions)]).terminated[0]:
+                break
+        yield env.frame()
+
+    try:
+        return write_video(frames(), path, FPS)
+    finally:
+        env.close()
 
 
 def _actions(env: BatchedEnv) -> np.ndarray[Any, Any]:

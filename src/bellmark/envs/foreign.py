@@ -95,9 +95,12 @@ class OneByOne:
         """The environment's own frame, whatever its size.
 
         Raises:
-            UserError: it was not made to draw arrays.
+            UserError: it was not made to draw arrays, or needs a package to do so.
         """
-        return _frame(self.worlds[index].render())
+        try:
+            return _frame(self.worlds[index].render())
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise UserError(str(error)) from None
 
     def close(self) -> None:
         """Close every world."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
+
+import numpy as np
 
 from bellmark.config import build
 from bellmark.envs.cartpole import CartPole
@@ -23,6 +25,7 @@ from bellmark.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from bellmark.envs.api import BatchedEnv
+    from bellmark.envs.failures import Failure
 
 
 class Task(Protocol):
@@ -97,3 +100,23 @@ def make_env(task: Task, num_envs: int, threads: int = 1) -> BatchedEnv:
     if num_envs < 1 or threads < 1:
         raise UserError(f"at least one world and one thread are needed, got num_envs={num_envs} threads={threads}")
     return task.make(num_envs, threads)
+
+
+def failed_again(config: Mapping[str, Any], failure: Failure) -> str:
+    """Take the step of a written failure again, in one world of its task; the reason it fails for now, "" if not.
+
+    Raises:
+        UserError: the configuration is of no task that keeps failures, or something that it needs is missing.
+    """
+    kinds: dict[str, type[Dmc | H1 | PickCube]] = {"dmc": Dmc, "h1": H1, "pick_cube": PickCube}
+    if config.get("kind") not in kinds:
+        raise unknown("kind of task", str(config.get("kind")), kinds)
+    env = make_env(build(kinds[config["kind"]], config), 1)
+    simulation: Any = env.simulation
+    try:
+        simulation.load(np.zeros(1, dtype=np.int64), failure.saved)
+        simulation.failures.config = None  # it has its file
+        simulation.advance(np.zeros(1, dtype=np.int64), failure.action[None])
+        return simulation.failures[0].reason if simulation.failures else ""
+    finally:
+        env.close()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bellmark.envs.api import BatchedEnv, Exactness, Snapshot
+from bellmark.envs.failures import read
 from bellmark.envs.pick_cube import PickCube, task
 from bellmark.envs.pick_cube.kinematics import Chain, quaternions
 from bellmark.envs.pick_cube.simulation import QPOS, SUBSTEPS, PickCubeSimulation, load_model
@@ -213,10 +214,24 @@ def test_grasp_needs_both_pads_against_each_other():
     assert not task.grasped(0.4 * push, -push, closing).any()
 
 
-def test_non_finite_action_is_refused():
-    env = PickCube().make(3)
-    env.reset(seed=0)
-    bad = np.zeros((3, 8))
+def test_a_non_finite_action_or_broken_physics_fails_its_world_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("BELLMARK_FAILURES", str(tmp_path))
+    env, twin = PickCube(reward="dense").make(4), PickCube(reward="dense").make(4)
+    for each in (env, twin):
+        each.reset(seed=0)
+    simulation = env.simulation
+    simulation._physics[2, QPOS.stop] = 1e20  # thrown at 1e20 rad/s
+    before = task.observe(simulation._worlds(np.arange(4)))
+    bad = np.zeros((4, 8))
     bad[1, 2] = np.nan
-    with pytest.raises(ValueError, match=r"non-finite action in worlds \[1\]"):
-        env.step(bad)
+    transition, other = env.advance(np.arange(4), bad), twin.advance(np.arange(4), np.zeros((4, 8)))
+    assert transition.terminated.tolist() == [False, True, True, False]
+    assert transition.reward[[1, 2]].tolist() == [0, 0] and not transition.success.any()
+    np.testing.assert_array_equal(transition.obs[[1, 2]], before[[1, 2]])
+    for mine, theirs in zip(transition, other, strict=True):
+        np.testing.assert_array_equal(mine[[0, 3]], theirs[[0, 3]])
+    assert [(f.index, f.reason) for f in simulation.failures] == [
+        (1, "non-finite action"),
+        (2, "broken physics state"),
+    ]
+    assert [read(path)[1].reason for path in simulation.failures.files] == [f.reason for f in simulation.failures]

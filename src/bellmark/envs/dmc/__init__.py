@@ -52,12 +52,14 @@ def make_dmc(task: str, num_envs: int, *, action_repeat: int = 2, threads: int |
 
     name = resolve(task)
     check_installed()
+    config = {"kind": "dmc", "task": name, "action_repeat": action_repeat}
     if name in DIRECT_IDS:
         from bellmark.envs.engine import MujocoSimulation
 
         model = direct_task(name)
-        return BatchedEnv(MujocoSimulation(model, num_envs, action_repeat=action_repeat, threads=threads))
+        simulation = MujocoSimulation(model, num_envs, action_repeat=action_repeat, threads=threads, config=config)
+        return BatchedEnv(simulation)
     from bellmark.envs.dmc.stock import StockSimulation
 
     domain, original = STOCK_IDS[name]
-    return BatchedEnv(StockSimulation(domain, original, num_envs, action_repeat=action_repeat))
+    return BatchedEnv(StockSimulation(domain, original, num_envs, action_repeat=action_repeat, config=config))

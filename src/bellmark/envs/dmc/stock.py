@@ -7,10 +7,8 @@ served here.
 
 from __future__ import annotations
 
-import logging
 import math
 import warnings
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bellmark.envs.api import Exactness, Indices, Transition
-from bellmark.envs.engine import Failure, Floats
-from bellmark.envs.engine.simulation import FAILURES_KEPT, STATE
+from bellmark.envs.engine import Floats
+from bellmark.envs.engine.stepper import STATE
+from bellmark.envs.failures import NON_FINITE, Failure, Failures
 
 if TYPE_CHECKING:
     from dm_control.rl.control import Environment
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 SCENERY = ("body_pos", "body_quat", "geom_pos", "wrap_prm")  # what reset draws into the model
 UNLIMITED = 1e9  # dm_control writes actuators without a range as +-1e10: actions then pass as they are
 INTERVALS = 1000  # of tasks to which dm_control gives no time limit
-log = logging.getLogger(__name__)
 
 
 class StockSimulation:
@@ -37,10 +35,18 @@ class StockSimulation:
 
     exactness = Exactness.BITWISE
 
-    def __init__(self, domain: str, task: str, num_envs: int, *, action_repeat: int = 1) -> None:
+    def __init__(
+        self,
+        domain: str,
+        task: str,
+        num_envs: int,
+        *,
+        action_repeat: int = 1,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         self.num_envs = num_envs
         self.action_repeat = action_repeat
-        self.failures: deque[Failure] = deque(maxlen=FAILURES_KEPT)
+        self.failures = Failures(config)
         self._envs = [_load(domain, task) for _ in range(num_envs)]
         limit = self._envs[0]._step_limit
         self.horizon = (INTERVALS if math.isinf(limit) else math.ceil(limit)) // action_repeat
@@ -73,7 +79,7 @@ class StockSimulation:
             if np.isfinite(actions[k]).all():
                 reward[k], terminated[k] = self._step(slot, controls[k], actions[k])
             else:
-                self._fail(slot, "non-finite action", self.save(np.array([slot])), actions[k])
+                self._fail(slot, NON_FINITE, self.save(np.array([slot])), actions[k])
                 terminated[k] = True
         return Transition(self._obs[indices], reward, terminated, np.zeros(len(indices), dtype=np.bool_))
 
@@ -134,8 +140,7 @@ class StockSimulation:
         return total, bool(moment.last())
 
     def _fail(self, slot: int, reason: str, saved: dict[str, NDArray[Any]], action: Floats) -> None:
-        self.failures.append(Failure(slot, reason, saved, action.copy()))
-        log.warning("world %d ended as failed (%s); simulation.failures keeps its state", slot, reason)
+        self.failures.add(Failure(slot, reason, saved, action.copy()))
         self.load(np.array([slot]), saved)
 
 

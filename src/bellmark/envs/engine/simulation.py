@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -24,25 +22,13 @@ from bellmark.envs.api import Exactness, Indices, Transition
 from bellmark.envs.engine.pool import Pool, cores
 from bellmark.envs.engine.stepper import ENDED, GOING, NON_FINITE, REASONS, STATE, Buffers, stepper
 from bellmark.envs.engine.task import Floats, MujocoTask, never
+from bellmark.envs.failures import Failure, Failures
 from bellmark.envs.painter import Painter
 
-FAILURES_KEPT = 100
 SHARES = 2  # parts of a batch per thread: some balance between slow and fast worlds, few hand-overs
-log = logging.getLogger(__name__)
-mujoco.set_mju_user_warning(log.info)  # MuJoCo's default writes MUJOCO_LOG.TXT into the working directory
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A world whose episode ended because its action or its physics was no longer finite, with what replays it.
-
-    `simulation.load(np.array([0]), failure.saved)`, then `advance(np.array([0]), failure.action[None])`, fails again.
-    """
-
-    index: int
-    reason: str
-    saved: dict[str, NDArray[Any]]  # one world as `save` gives it, just before the step
-    action: Floats
+mujoco.set_mju_user_warning(
+    logging.getLogger(__name__).info
+)  # MuJoCo's default writes MUJOCO_LOG.TXT into the working directory
 
 
 class MujocoSimulation:
@@ -50,12 +36,21 @@ class MujocoSimulation:
 
     Results do not depend on `threads` (default: the cores this process may use). Actions are clipped to [-1, 1]. A
     world with a non-finite action or a broken physics state stays where it was before the step: its transition is
-    terminated with reward 0 and the observation before the step, and `failures` keeps what replays it.
+    terminated with reward 0 and the observation before the step, and `failures` keeps what replays it (in files too
+    where `config` is given: the task's configuration as plain values).
     """
 
     exactness = Exactness.BITWISE
 
-    def __init__(self, task: MujocoTask, num_envs: int, *, action_repeat: int = 1, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        task: MujocoTask,
+        num_envs: int,
+        *,
+        action_repeat: int = 1,
+        threads: int | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         self.task = task
         self.num_envs = num_envs
         self.action_repeat = action_repeat
@@ -63,7 +58,7 @@ class MujocoSimulation:
         self.model = copy.copy(task.model)
         self.datas = [mujoco.MjData(self.model) for _ in range(num_envs)]
         self.memory = np.zeros((num_envs, task.memory))
-        self.failures: deque[Failure] = deque(maxlen=FAILURES_KEPT)
+        self.failures = Failures(config)
         self.worlds = [task.bind(self.model, d, row) for d, row in zip(self.datas, self.memory, strict=True)]
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (task.observation_size,), task.dtype)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.model.nu,), np.float32)
@@ -163,8 +158,7 @@ class MujocoSimulation:
     def _fail(self, slot: int, reason: str, action: Floats) -> None:
         state = self._turn.before[[slot]]
         saved = {"state": state, "memory": self.memory[[slot]], "obs": self._obs[[slot]]}
-        self.failures.append(Failure(slot, reason, saved, action.copy()))
-        log.warning("world %d ended as failed (%s); simulation.failures keeps its state", slot, reason)
+        self.failures.add(Failure(slot, reason, saved, action.copy()))
         self._restore(slot, state[0])
 
     def _observations(self, indices: Indices) -> NDArray[Any]:

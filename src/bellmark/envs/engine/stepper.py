@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from bellmark.envs import failures
 from bellmark.envs.engine.native import Native, Sweep, native
 from bellmark.envs.engine.task import Floats, Phases, once
 
@@ -21,7 +22,7 @@ STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 BROKEN = ("BADQPOS", "BADQVEL", "BADQACC")  # adjacent warnings, after which MuJoCo has thrown the state away
 FIRST_BROKEN = int(mujoco.mjtWarning.mjWARN_BADQPOS)
 GOING, NON_FINITE, ENDED = 0, len(BROKEN) + 1, len(BROKEN) + 2  # statuses; 1 + i is BROKEN[i]
-REASONS = {**{1 + i: reason for i, reason in enumerate(BROKEN)}, NON_FINITE: "non-finite action"}
+REASONS = {**{1 + i: reason for i, reason in enumerate(BROKEN)}, NON_FINITE: failures.NON_FINITE}
 
 
 @dataclass

@@ -28,4 +28,4 @@ class H1(Choice):
         from bellmark.envs.engine import MujocoSimulation
         from bellmark.envs.humanoid.task import h1_task
 
-        return BatchedEnv(MujocoSimulation(h1_task(self.task), num_envs, threads=threads))
+        return BatchedEnv(MujocoSimulation(h1_task(self.task), num_envs, threads=threads, config=self.tree()))

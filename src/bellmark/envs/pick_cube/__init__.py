@@ -26,4 +26,7 @@ class PickCube(Choice):
         from bellmark.envs.api import BatchedEnv
         from bellmark.envs.pick_cube.simulation import PickCubeSimulation
 
-        return BatchedEnv(PickCubeSimulation(num_envs, reward=self.reward, horizon=self.horizon, threads=threads))
+        simulation = PickCubeSimulation(
+            num_envs, reward=self.reward, horizon=self.horizon, threads=threads, config=self.tree()
+        )
+        return BatchedEnv(simulation)

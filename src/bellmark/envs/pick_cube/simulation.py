@@ -19,6 +19,7 @@ from mujoco.rollout import Rollout
 from numpy.typing import NDArray
 
 from bellmark.envs.api import Exactness, Indices, Transition
+from bellmark.envs.failures import NON_FINITE, Failure, Failures
 from bellmark.envs.painter import Painter
 from bellmark.envs.pick_cube import task
 from bellmark.envs.pick_cube.kinematics import Chain, quaternions
@@ -26,6 +27,7 @@ from bellmark.envs.pick_cube.kinematics import Chain, quaternions
 SUBSTEPS = 5  # 100 Hz physics under 20 Hz control
 DELTA = 0.1  # rad: a full action moves a joint target this far from the joint's present angle
 GRIP_RANGE = (-0.01, 0.04)  # m: finger targets of actions -1 and 1; below zero presses
+CLOCK_ERROR = 1e-6  # s
 TIME, QPOS, QVEL = slice(0, 1), slice(1, 17), slice(17, 32)  # columns of the full physics state
 ARM, FINGERS, CUBE, CUBE_QUAT = slice(0, 7), slice(7, 9), slice(9, 12), slice(12, 16)  # columns of qpos
 
@@ -42,11 +44,20 @@ class PickCubeSimulation:
     action_repeat = 1
     exactness = Exactness.BITWISE
 
-    def __init__(self, num_envs: int, *, reward: str = "sparse", horizon: int = 50, threads: int = 1) -> None:
+    def __init__(
+        self,
+        num_envs: int,
+        *,
+        reward: str = "sparse",
+        horizon: int = 50,
+        threads: int = 1,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         self.num_envs = num_envs
         self.horizon = horizon
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (42,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
+        self.failures = Failures(config)
         self._model = load_model()
         self._reward = task.REWARDS[reward]
         self._chain = Chain(self._model, "tcp")
@@ -78,14 +89,14 @@ class PickCubeSimulation:
     def advance(self, indices: Indices, actions: NDArray[Any]) -> Transition:
         """One control step (50 ms) of the indexed worlds; actions (K, 8) are clipped to [-1, 1].
 
-        Raises:
-            ValueError: an action is not finite.
+        A world with a non-finite action or a broken physics state stays where it was: its transition is terminated with
+        reward 0 and the observation before the step, and `failures` keeps what replays it.
         """
-        if not np.isfinite(actions).all():
-            raise ValueError(f"non-finite action in worlds {indices[~np.isfinite(actions).all(axis=1)][:5].tolist()}")
         count = len(indices)
         start = self._physics[indices]
-        control = np.repeat(self._targets(start, np.clip(actions, -1, 1))[:, None], SUBSTEPS, axis=1)
+        finite = np.isfinite(actions).all(axis=1)
+        played = np.clip(actions if finite.all() else np.where(finite[:, None], actions, 0.0), -1, 1)
+        control = np.repeat(self._targets(start, played)[:, None], SUBSTEPS, axis=1)
         states = np.empty((count, SUBSTEPS, start.shape[1]))
         sensors = np.empty((count, SUBSTEPS, self._grip.shape[1]))
         self._pool.rollout(
@@ -98,11 +109,22 @@ class PickCubeSimulation:
             sensordata=sensors,
             skip_checks=True,
         )
-        self._physics[indices] = states[:, -1]
+        end = states[:, -1]
+        # MuJoCo sets a broken world back to its default, clock included, and the rollout stops there.
+        whole = np.abs(end[:, TIME] - start[:, TIME] - SUBSTEPS * self._model.opt.timestep)[:, 0] < CLOCK_ERROR
+        failed = ~(finite & whole)
+        if failed.any():
+            for k in np.flatnonzero(failed).tolist():
+                reason = "broken physics state" if finite[k] else NON_FINITE
+                self.failures.add(Failure(int(indices[k]), reason, self.save(indices[[k]]), np.array(actions[k])))
+            end = np.where(failed[:, None], start, end)
+            sensors[failed, -1] = self._grip[indices[failed]]
+        self._physics[indices] = end
         self._grip[indices] = sensors[:, -1]
         worlds = self._worlds(indices)
-        success = task.succeeded(worlds)
-        return Transition(task.observe(worlds), self._reward(worlds, success), success, success)
+        success = task.succeeded(worlds) & ~failed
+        reward = np.where(failed, 0.0, self._reward(worlds, success))
+        return Transition(task.observe(worlds), reward, success | failed, success)
 
     def save(self, indices: Indices) -> dict[str, NDArray[Any]]:
         """Physics rows, goals and pad forces."""
