@@ -1,7 +1,7 @@
 """Probe environments solved in seconds: values, discount, policy, policy from observations.
 
-Two probes say nothing here. `discount` under imagined targets: ends are read off the latent that a step leads to, and
-both its steps lead to the same one. `terminal`: its observations are multiples of one another, which the LayerNorm of an
+Two probes say nothing here. `discount` under imagined targets: ends are read off the latent a step leads to, and both
+its steps lead to the same one. `terminal`: its observations are multiples of one another, which the LayerNorm of an
 encoder without biases yet maps to one latent, so that telling them apart takes longer than a test may.
 """
 
