@@ -121,7 +121,7 @@ def _is_sweep(what: Sequence[str]) -> bool:
 
 def _sweep(file: str, root: Path, metric: str | None) -> Dossier:
     from bellmark.cli.families import resolve
-    from bellmark.reports import collect_plan
+    from bellmark.reports import Shelf, collect_plan, examine
     from bellmark.sweeps.plan import plan
     from bellmark.sweeps.schema import load_sweep
 
@@ -131,7 +131,7 @@ def _sweep(file: str, root: Path, metric: str | None) -> Dossier:
             f"--metric {metric}: sweep {sweep.name} declares {sweep.expect.metric}; change expect.metric there"
         )
     found = plan(sweep, resolve, root)
-    return collect_plan(found, [*found.results(), *_strays(found.home)], spoken([file], root))
+    return collect_plan(found, [*found.results(), *_strays(found.home)], spoken([file], root), Shelf(examine))
 
 
 def spoken(what: Sequence[str], root: Path) -> str:
@@ -148,7 +148,7 @@ def _strays(home: Path) -> list[Run]:
 
 def _runs(what: Sequence[str], root: Path, metric: str | None) -> Dossier:
     from bellmark.records import open_run, scan
-    from bellmark.reports import collect_runs
+    from bellmark.reports import Shelf, collect_runs, examine
 
     runs: dict[Path, Run] = {}
     for name in what:
@@ -159,7 +159,8 @@ def _runs(what: Sequence[str], root: Path, metric: str | None) -> Dossier:
         runs.update({run.path.resolve(): run for run in found})
     only = Path(what[0])
     name = only.resolve().name if len(what) == 1 and only.is_dir() else "runs"
-    return collect_runs(list(runs.values()), name=name, source=spoken(what, root), metric=metric)
+    source, shelf = spoken(what, root), Shelf(examine)
+    return collect_runs(list(runs.values()), name=name, source=source, metric=metric, shelf=shelf)
 
 
 def _object(dossier: Dossier, verdicts: Sequence[Verdict]) -> dict[str, object]:

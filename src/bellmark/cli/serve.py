@@ -50,6 +50,7 @@ def serve(what: tuple[str, ...], folder: Path, host: str, port: int, open_page: 
     import starlette  # noqa: F401  a missing extra is said before anything is read
     import uvicorn  # noqa: F401
 
+    from bellmark.reports import examine
     from bellmark.reports.serve import LOCAL, bound
     from bellmark.reports.serve import serve as run
     from bellmark.reports.site import Site
@@ -64,7 +65,7 @@ def serve(what: tuple[str, ...], folder: Path, host: str, port: int, open_page: 
         click.echo(f"bellmark: warning: anybody who can reach {host} can read these runs", err=True)
     if open_page:
         click.launch(url)
-    run(Site(root, files), listening, local=host in LOCAL)
+    run(Site(root, files, examine), listening, local=host in LOCAL)
 
 
 def _root(what: Sequence[str]) -> Path:

@@ -10,12 +10,14 @@ from bellmark.errors import UserError
 from bellmark.records import Run, write_atomic
 from bellmark.reports import log, page, plots
 from bellmark.reports.collect import collect_plan, collect_runs
+from bellmark.reports.doctor import examine
 from bellmark.reports.dossier import Dossier
+from bellmark.reports.shelf import Shelf
 from bellmark.reports.verdicts import judged
 from bellmark.stats import Verdict
 from bellmark.sweeps.work import Plan
 
-__all__ = ["ReportPaths", "build_report", "collect_plan", "collect_runs", "judged", "write_report"]
+__all__ = ["ReportPaths", "Shelf", "build_report", "collect_plan", "collect_runs", "examine", "judged", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def build_report(plan: Plan, runs: Sequence[Run], out_dir: Path, *, source: str 
         runs: the recorded runs; those of the plan are recognised by fingerprint.
         source: the sweep file as the user named it, for the commands in the report.
     """
-    dossier = collect_plan(plan, runs, source)
+    dossier = collect_plan(plan, runs, source, Shelf(examine))
     return write_report(dossier, judged(dossier), out_dir)
 
 

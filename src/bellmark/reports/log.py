@@ -8,6 +8,7 @@ from pathlib import Path
 from bellmark.reports import page, tables
 from bellmark.reports.dossier import Dossier
 from bellmark.reports.effects import effect_text, effect_unit, summary_name
+from bellmark.reports.findings import SEVERITIES
 from bellmark.reports.remarks import remarks
 from bellmark.reports.words import DASH, STATES, VERDICTS, count
 from bellmark.stats import Verdict
@@ -51,6 +52,7 @@ def render(dossier: Dossier, verdicts: Sequence[Verdict], *, notes: str = "") ->
         _results(dossier),
         _summary(dossier, verdicts),
         _failed(dossier),
+        _health(dossier),
         _folders(dossier),
         _remarks(dossier, verdicts),
         f"### Notes\n\n{BEGIN}\n{notes}\n{END}",
@@ -157,6 +159,15 @@ def _failed(dossier: Dossier) -> str:
         for run in arm.runs
     ]
     return f"### Results: Failed Seeds\n\n{table(['Run', 'Step', 'Issue'], rows)}" if rows else ""
+
+
+def _health(dossier: Dossier) -> str:
+    rows = [
+        [escape(run.name), SEVERITIES[f.severity].word, count(f.step), escape(f"{f.sentence} {f.advice}")]
+        for run in dossier.runs
+        for f in run.findings
+    ]
+    return f"### Health\n\n{table(['Run', 'Severity', 'Step', 'Finding'], rows)}" if rows else ""
 
 
 def _folders(dossier: Dossier) -> str:

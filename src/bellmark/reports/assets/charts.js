@@ -2,6 +2,7 @@
 bellmark.Charts = (() => {
   const { element, write, short, isShare, ticks, colour, sheet, trace, later } = bellmark;
   const LEFT = 50, BOTTOM = 20, TOP = 8, RIGHT = 10, MOST_DOTS = 60;
+  const SEVERITIES = { critical: "invalid", warning: "refuted", info: "faint" };  // the colour of each
 
   // Exponential mean that starts at the first value and passes over gaps.
   function smoothed(values, weight) {
@@ -81,6 +82,9 @@ bellmark.Charts = (() => {
       }
       pen.save();
       pen.beginPath(); pen.rect(LEFT - 2, 0, width - LEFT - RIGHT + 6, height - BOTTOM + 3); pen.clip();
+      for (const { step, severity } of this.owner.findings) {
+        trace(pen, [[x(step), TOP], [x(step), height - BOTTOM]], { colour: colour(SEVERITIES[severity]), width: 1, dash: [3, 3] });
+      }
       for (const { role, steps, values, smooth } of this.series) {
         const paint = colour(role), line = (vs) => vs.map((v, i) => [x(steps[i]), v === null ? null : y(v)]);
         if (smooth !== values) trace(pen, line(values), { colour: paint, width: 1, alpha: 0.22 });
@@ -135,6 +139,7 @@ bellmark.Charts = (() => {
       this.weight = 0;
       this.step = null;
       this.changed = changed;
+      this.findings = documents.length === 1 ? documents[0].document.findings.filter((f) => f.step !== null) : [];
       const named = new Map();
       documents.forEach(({ role, document: { name: run, curves } }) => curves.metrics.forEach(([name, at, values]) => {
         if (!named.has(name)) named.set(name, []);

@@ -39,11 +39,11 @@
 
   function health(doc) {
     if (!doc.findings.length) return null;
-    const marks = { critical: "\u25a0", warning: "\u25b2", info: "\u2022" }, total = Math.max(doc.total, doc.step, 1);
+    const marks = { critical: "\u25a0", warning: "\u25b2", info: "\u2022" }, words = { info: "note" }, total = Math.max(doc.total, doc.step, 1);
     const strip = element("div", { class: "strip wide", "aria-hidden": "true" }, doc.findings.map((f) => element("i", {
       class: `sev-${f.severity}`, style: `left:${(100 * (f.step ?? doc.step) / total).toFixed(2)}%`, title: f.sentence }, marks[f.severity])));
     return section("view-health", "Health", strip, element("ul", { class: "findings" }, doc.findings.map((f) => element("li", {},
-      element("b", { class: `sev-${f.severity}` }, `${marks[f.severity]} ${f.severity}`), ` ${f.sentence} ${f.advice} `,
+      element("b", { class: `sev-${f.severity}` }, `${marks[f.severity]} ${words[f.severity] ?? f.severity}`), ` ${f.sentence} ${f.advice} `,
       element("span", { class: "quiet" }, `${f.id}${f.step === null ? "" : `, step ${whole(f.step)}`}`)))));
   }
 
@@ -74,7 +74,7 @@
     });
     return section("view-metrics", "Metrics",
       element("div", { class: "tools" }, field, told, element("label", { for: "smoothing" }, "Smoothing ", smooth), reset),
-      element("p", { class: "quiet" }, "Over real environment steps. Drag across a chart to look closer, double-click for the whole range."),
+      element("p", { class: "quiet" }, "Over real environment steps. Drag across a chart to look closer, double-click for the whole range.", charts.findings.length ? " Dashed uprights stand where a finding first held." : ""),
       charts.charts.length ? element("div", { class: "charts" }, charts.charts.map((c) => c.figure)) : element("p", { class: "quiet" }, "No metric yet."), nothing);
   }
 
