@@ -13,6 +13,8 @@ from bellmark.cli.hardware import threads_option
 if TYPE_CHECKING:
     from bellmark.train.evaluate import Episodes
 
+DREAMED = 16  # episodes that dreams are compared with
+
 
 @click.command()
 @click.argument("policy")
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=90_001, show_default=True, help="Seed of the start states.")
 @click.option("--sampled/--greedy-only", default=None, help="Also judge sampled actions (default: as in the run).")
 @click.option("--video", type=click.Path(path_type=Path), help="Film the first deterministic episode into this file.")
+@click.option("--dreams", is_flag=True, help="Write a dreamer's predictions beside what happened (dreams/ of its run).")
+@click.option("--dreams-into", type=click.Path(path_type=Path), help="The same, into this folder.")
+@click.option(
+    "--dream-steps", type=click.IntRange(min=1), default=45, show_default=True, help="How far dreams go, in steps."
+)
 @click.option("--json", "as_json", is_flag=True, help="One object instead of a table.")
 @threads_option
 def evaluate(
@@ -28,6 +35,9 @@ def evaluate(
     seed: int,
     sampled: bool | None,
     video: Path | None,
+    dreams: bool,
+    dreams_into: Path | None,
+    dream_steps: int,
     as_json: bool,
     threads: int,
 ) -> None:
@@ -43,10 +53,13 @@ def evaluate(
       bellmark evaluate pickcube_weak
       bellmark evaluate runs/single/ppo-s1-3fa2c1 --episodes 1000 --seed 7
       bellmark evaluate pickcube_optimal --video optimal.mp4
+      bellmark evaluate runs/single/dreamer_cartpole_pixels-s1-3fa2c1 --dreams
     """
     from bellmark.train.judge import Judge
 
     judge = Judge(policy)
+    dreamed = dreams or dreams_into is not None
+    written = judge.dream(dreams_into, DREAMED, seed, dream_steps) if dreamed else []
     episodes = episodes or judge.evaluation.episodes
     judged = judge.judge(
         episodes, seed, sampled=judge.evaluation.sampled if sampled is None else sampled, threads=threads
@@ -57,11 +70,14 @@ def evaluate(
     filmed = str(judge.film(video, seed)) if video else None
     if as_json:
         facts = {"policy": policy, "step": judged.step, "episodes": episodes, "seed": seed, "video": filmed}
+        facts["dreams"] = [str(path) for path in written]
         click.echo(json.dumps({**facts, **rows}, indent=2))
         return
     _print(rows, f"{policy}, trained for {judged.step:,} real steps; {episodes} episodes, seed {seed}")
     if filmed:
         click.echo(f"video: {filmed}")
+    for path in written:
+        click.echo(f"dreams: {path}")
 
 
 def _summary(episodes: Episodes) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bellmark.agents.api import Evaluation, Policy
 from bellmark.envs.video import write_video
+from bellmark.errors import UserError
 from bellmark.train import checkpoint
 from bellmark.train.evaluate import Episodes, play
 from bellmark.train.families import read_config, stored_policy
@@ -34,6 +35,7 @@ class Judge:
             UserError: no such checkpoint, or not readable.
         """
         content = checkpoint.read(name)
+        self._name, self._state = name, content["state"]
         self._config = read_config(content["family"], content["config"])
         self._step = int(content["state"]["step"])
         with closing(self._config.task.make(1)) as env:
@@ -55,3 +57,19 @@ class Judge:
         with closing(self._config.task.make(1)) as env:
             episodes = play(self.policy, env, seed, deterministic=True, film=True)
         return write_video(episodes.frames, path, FPS)
+
+    def dream(self, folder: Path | None, episodes: int, seed: int, steps: int) -> list[Path]:
+        """Write a dreamer's predictions beside what happened (default: into the run's own folder); returns the files.
+
+        Raises:
+            UserError: a policy of another family, or one without a run folder and no `folder` given.
+        """
+        from bellmark.train.dreams import write_dreams
+
+        run = Path(self._name)
+        if folder is None and not (run / "run.json").is_file():
+            raise UserError(f"{self._name} is not a run folder: say with --dreams-into where its dreams should go")
+        into = folder or run / "dreams" / f"step_{self._step:09d}"
+        return write_dreams(
+            self._config, self._state, into, episodes=episodes, seed=seed, steps=steps, origin=self._name
+        )

@@ -117,9 +117,9 @@ def choose_starts(lengths: Tensor, context: int) -> list[Start]:
 def errors(dreams: Dreams) -> list[dict[str, float]]:
     """Means over starts and samples by steps dreamed; step 0 is the reconstruction of what was seen.
 
-    `obs_error` is the squared error over the variance of the recorded observations, each dimension weighing the same (of
-    pictures: each pixel by its variance): 0 is perfect, 1 as good as the mean observation. `still_error` is the same for
-    predicting that nothing moves, `continue_brier` the squared error of the probability that the episode goes on.
+    `obs_error` is the squared error over the variance of the recorded observations, each dimension weighing the same
+    (of pictures: each pixel by its variance): 0 is perfect, 1 as good as the mean observation. `still_error` is the
+    same for predicting that nothing moves, `continue_brier` the squared error of the probability of going on.
     """
     scale = _inverse_variance(dreams)
     rows = []
