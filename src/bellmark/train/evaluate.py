@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bellmark.agents.api import Agent, Metrics, Policy
 from bellmark.envs.api import BatchedEnv
@@ -28,6 +29,7 @@ class Episodes:
     success: NDArray[np.bool_]  # (E,) success at any step
     length: NDArray[np.int64]  # (E,) control steps
     frames: list[NDArray[np.uint8]]  # pictures of episode 0; empty unless asked for
+    noted: Metrics  # means of what a judged policy says of its steps: extras named as metrics, nan where it is silent
 
 
 def unwatched() -> None:
@@ -55,9 +57,12 @@ def play(
     success = np.zeros(env.num_envs, dtype=bool)
     length = np.zeros(env.num_envs, dtype=np.int64)
     frames = [env.frame()] if film else []
+    noted: dict[str, list[Tensor]] = {}
     for _ in range(env.horizon):
         watch()
         decision = policy.act(as_obs(obs, spec), first, state, deterministic=deterministic, generator=generator)
+        for name in (name for name in decision.extras if "/" in name):
+            noted.setdefault(name, []).append(decision.extras[name])
         moved = env.advance(alive, command(decision.action, spec))
         returns[alive] += moved.reward
         discounted[alive] += weight * moved.reward
@@ -75,7 +80,9 @@ def play(
             {k: v[rows.to(v.device)] for k, v in decision.state.items()},
             torch.zeros(len(alive), dtype=torch.bool),
         )
-    return Episodes(returns, discounted, success, length, frames)
+    means = {name: torch.cat(steps).nanmean() for name, steps in noted.items()}
+    said = {name: float(mean) for name, mean in means.items() if mean.isfinite()}
+    return Episodes(returns, discounted, success, length, frames, said)
 
 
 def evaluate(
@@ -97,6 +104,7 @@ def evaluate(
         "eval/success": float(greedy.success.mean()),
         "eval/length": float(greedy.length.mean()),
         "eval/episodes": float(env.num_envs),
+        **greedy.noted,
     }
     if not sampled:
         return metrics

@@ -144,10 +144,10 @@ class TestSmall:
         obs = torch.randn(2, 1, 5, generator=generator)
         first = made.policy.act(obs[0], torch.tensor([True]), state, deterministic=True, generator=generator)
         second = made.policy.act(obs[1], torch.tensor([False]), first.state, deterministic=True, generator=generator)
-        assert math.isnan(first.extras["model/consistency_eval"].item())
+        assert math.isnan(first.extras["model/consistency_held_out"].item())
         world = made.nets.world
         error = (world.next(world.encode(obs[0]), first.action)[0] - world.encode(obs[1])).square().mean()
-        assert second.extras["model/consistency_eval"].item() == pytest.approx(error.item(), rel=1e-5)
+        assert second.extras["model/consistency_held_out"].item() == pytest.approx(error.item(), rel=1e-5)
 
 
 @pytest.mark.usefixtures("tiny")

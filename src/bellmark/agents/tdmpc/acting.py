@@ -15,7 +15,7 @@ from bellmark.agents.tdmpc.experts import Experts
 from bellmark.agents.tdmpc.networks import Networks
 from bellmark.errors import UserError
 
-HELD_OUT = "model/consistency_eval"
+HELD_OUT = "model/consistency_held_out"
 
 
 class PlanningPolicy:
