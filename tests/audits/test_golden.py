@@ -103,6 +103,23 @@ def test_import_makes_runs_that_the_index_and_the_report_read(
     assert kept["entries"][1]["settings"][0] == {"key": "mc_samples", "value": "16", "line": 12, "column": ""}
 
 
+def test_a_log_that_bellmark_writes_is_read_with_its_seeds(tmp_path: Path) -> None:
+    rows = [
+        f"| {arm}, seed {n} | 50.0% | {top}.0% | {top}.0% (step 20) |"
+        for arm, top in (("a", 80), ("b", 60))
+        for n in (1, 2)
+    ]
+    text = (
+        "## [duel] - 2026-11-21 07:08\n\n### Results\n\n| Experiment | Step 10 | Step 20 | Peak |\n|---|---|---|---|\n"
+    )
+    file = tmp_path / "EXPERIMENTS.md"
+    file.write_text(text + "| **a, mean of 2** | 50.0% | 80.0% | 80.0% |\n" + "\n".join(rows) + "\n")
+    case = case_of_log(read_log(file))
+    (table,) = case.comparisons
+    assert {arm.label: [t.seed for t in arm.trials] for arm in table.arms} == {"a": [1, 2], "b": [1, 2]}
+    assert audit(case) == []
+
+
 def test_the_protocols_shape_is_read_too(tmp_path: Path) -> None:
     assert main(["import", "log", str(PROTOCOL), "--runs", str(tmp_path), "--group", "cartpole"]) == 0
     run = next(run for run in scan(tmp_path) if run.name == "large_model")

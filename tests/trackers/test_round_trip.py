@@ -103,6 +103,7 @@ def test_a_run_logged_with_wandb_alone_is_read(tmp_path: Path) -> None:
     for step in (0, 10):
         theirs.log({"reward": step * 0.1, "note": "text"}, step=step)
     theirs.finish()
+    wandb.teardown()  # its own process writes the file a little later
     (found,) = import_module(SINKS["wandb"][0]).read(tmp_path)
     assert (found.name, found.seed, found.config["lr"], found.state) == ("theirs", 4, 1e-3, "done")
     assert found.curves == {"reward": [(0, 0.0), (10, 1.0)]}

@@ -131,11 +131,12 @@ class Arm:
     label: str
     trials: tuple[Trial, ...]
     about: str = ""  # what else its row says of it
+    seeds: int = 0  # how many stand behind its numbers, where the source says
 
     @property
     def lone(self) -> bool:
         """Whether there is one seed only, be it on several tasks."""
-        return len({t.seed for t in self.trials}) == 1
+        return (self.seeds or len({t.seed for t in self.trials})) == 1
 
     @property
     def first(self) -> Trial:

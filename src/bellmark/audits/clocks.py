@@ -148,8 +148,8 @@ def _together(trials: Sequence[Trial], where: str) -> Iterator[Finding]:
         most, least = max(beside, key=lambda n: beside[n]), min(beside, key=lambda n: beside[n])
         yield Finding(
             audit="host-load", weight="note", where=where,
-            message=f"wall times are not comparable: {most} ran beside {beside[most]} others on its machine, "
-            f"{least} beside {beside[least]}",
+            message=f"wall times are not comparable: {most} had {beside[most]} beside it on its machine, "
+            f"{least} had {beside[least]}",
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ INDEX = re.compile(r"^(iter(ation)?s?|steps?|epochs?)$", re.IGNORECASE)
 MAIN = re.compile(r"\b(sr|success|return|ep(isode)? len(gth)?|avg len(gth)?|reward|ep length)\b", re.IGNORECASE)
 AT = re.compile(r"^(?:iter(?:ation)?|step|@)\s*@?([\d.,]+k?)$", re.IGNORECASE)
 SUMMARY = re.compile(r"\b(peak|final|collapse low|collapse bottom|lowest|low)\b", re.IGNORECASE)
+SEED = re.compile(r"^(.+), seed (\d+)(?: \(\w+\))?$")
 SUMMARY_WORDS: Mapping[str, Summary] = {
     "peak": "peak", "final": "final", "collapse low": "low", "collapse bottom": "low", "lowest": "low", "low": "low",
 }  # fmt: skip
@@ -127,9 +128,10 @@ class Tables:
                 trial.settings.setdefault("num_iterations", iterations[1])
             trial.stated.extend(row.stated)
             trial.share = trial.share or any(s.value.unit == "%" for s in (*row.stated, *row.points_stated()))
-            arms.append(Arm(row.label, (trial,), row.about))
+            arms.append(Arm(row.label, (trial,), row.about, row.seeds))
+        arms = _joined(arms)
         labels = [arm.label for arm in arms]
-        arms = [Arm(a.first.name if labels.count(a.label) > 1 else a.label, a.trials, a.about) for a in arms]
+        arms = [Arm(a.first.name if labels.count(a.label) > 1 else a.label, a.trials, a.about, a.seeds) for a in arms]
         if len(arms) > 1:
             self._compare(entry, table, arms, keys)
 
@@ -162,11 +164,25 @@ class Tables:
         return trial
 
 
+def _joined(arms: Sequence[Arm]) -> list[Arm]:
+    """Rows such as `awr, seed 2` as one arm with all its seeds; the row of their mean is left out."""
+    seeds: dict[str, list[Trial]] = {}
+    for arm in arms:
+        found = SEED.match(arm.label)
+        if found:
+            arm.first.seed = int(found[2])
+            seeds.setdefault(found[1], []).append(arm.first)
+    named = {arm.label: re.sub(r", mean of \d+$", "", arm.label) for arm in arms}
+    plain = [arm for arm in arms if not SEED.match(arm.label) and named[arm.label] not in seeds]
+    return [*plain, *(Arm(label, tuple(trials)) for label, trials in seeds.items())]
+
+
 class Row:
     """A row of a wide table, taken apart."""
 
     def __init__(self, line: int, label: str) -> None:
         self.line, self.label, self.about = line, label, ""
+        self.seeds = 0
         self.given: dict[str, str] = {}
         self.points: list[Point] = []
         self.stated: list[Stated] = []
@@ -194,6 +210,10 @@ def _row(table: Table, row: Sequence[Cell]) -> Row:
     for head, cell in zip(table.head, row, strict=False):
         value = read_number(cell.text, cell.line)
         at, summary = AT.match(head), SUMMARY.search(head)
+        if "seeds" in head.lower():
+            counted = re.match(r"\d+", bare(cell.text))
+            found.seeds = int(counted[0]) if counted else 0
+            continue
         if value is None:
             continue
         if at:

@@ -69,7 +69,7 @@ def log(sweeps: tuple[Path, ...], file: Path, root: Path, folder: Path) -> None:
             click.echo(f"{word}: {key}")
     if outcome.set_aside:
         click.echo(f"an entry had been changed outside of its notes: the former log is {outcome.set_aside}", err=True)
-    click.echo(f"{file}: {len(dossiers)} entries up to date")
+    click.echo(f"{file}: {len(dossiers)} {'entry' if len(dossiers) == 1 else 'entries'} up to date")
 
 
 def _dossiers(named: tuple[Path, ...], known: list[str], root: Path, folder: Path) -> Iterator[tuple[str, Dossier]]:
