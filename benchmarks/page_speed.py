@@ -5,7 +5,9 @@
 Measured are the one-file report and the live pages (the sweep's, and the one of all runs). "Open" is the time from the
 start of the navigation until every plot on the first screen is painted, by the browser's own clock; the server has then
 read the records, and how long that took is told apart. "Scroll" moves down a whole page by 200 pixels a frame and looks
-at the time between frames: 16.7 ms is smooth. The goal is 2 s to open; it is reported, not asserted.
+at the time between frames: 16.7 ms is smooth. Both are told as time on the clock, which suffers where others use the
+machine, and as processor time of the page's main thread, which does not. The goal is 2 s to open; it is reported, not
+asserted.
 """
 
 from __future__ import annotations
@@ -64,23 +66,39 @@ VIEW = """new Promise((done) => {
 
 def page(tab: Tab, url: str, repeats: int) -> dict[str, Any]:
     """Open a page several times, then scroll through it once."""
-    seconds = []
+    seconds, busy = [], []
     for _ in range(repeats):
         tab.open("about:blank")
+        began = worked(tab)
         tab.open(url)
         seconds.append(float(tab.run(PAINTED)) / 1000)
+        busy.append(worked(tab) - began)
+    began = worked(tab)
     gaps = sorted(tab.run(SCROLL))
+    scrolled = worked(tab) - began
     return {
-        "open_s": {"median": round(statistics.median(seconds), 2), "worst": round(max(seconds), 2)},
+        "open_s": {
+            "median": round(statistics.median(seconds), 2),
+            "worst": round(max(seconds), 2),
+            "cpu": round(statistics.median(busy), 2),
+        },
         "scroll_ms": {
             "frames": len(gaps),
             "p50": round(gaps[len(gaps) // 2], 1),
             "p99": round(gaps[int(0.99 * (len(gaps) - 1))], 1),
             "worst": round(gaps[-1], 1),
+            "cpu": round(1000 * scrolled / len(gaps), 1),
         },
         "elements": tab.run("document.querySelectorAll('*').length"),
         "heap_mb": round(tab.run("performance.memory.usedJSHeapSize") / 1e6, 1),
     }
+
+
+def worked(tab: Tab) -> float:
+    """Processor seconds of the page's main thread so far."""
+    tab.call("Performance.enable", timeDomain="threadTicks")
+    found = {metric["name"]: metric["value"] for metric in tab.call("Performance.getMetrics")["metrics"]}
+    return float(found["TaskDuration"])
 
 
 @contextmanager
@@ -145,12 +163,14 @@ def tell(found: dict[str, Any]) -> None:
     """Print the table."""
     print(f"one file: written in {found['report']['write_s']} s, {found['report']['megabytes']} MB")
     print(f"server: pages there after {found['server_ready_s']} s")
-    print(f"{'page':<18}{'open s':>8}{'worst':>7}{'frame p50':>11}{'p99':>7}{'worst':>7}{'elements':>10}{'heap MB':>9}")
+    print(
+        f"{'page':<18}{'open s':>8}{'worst':>7}{'cpu':>7}{'frame p50':>11}{'p99':>7}{'worst':>7}{'cpu':>6}{'elements':>10}{'heap MB':>9}"
+    )
     for name, row in found["pages"].items():
         opened, frames = row["open_s"], row["scroll_ms"]
         print(
-            f"{name:<18}{opened['median']:>8}{opened['worst']:>7}{frames['p50']:>11}{frames['p99']:>7}"
-            f"{frames['worst']:>7}{row['elements']:>10,}{row['heap_mb']:>9}"
+            f"{name:<18}{opened['median']:>8}{opened['worst']:>7}{opened['cpu']:>7}{frames['p50']:>11}"
+            f"{frames['p99']:>7}{frames['worst']:>7}{frames['cpu']:>6}{row['elements']:>10,}{row['heap_mb']:>9}"
         )
     slowest = max(row["open_s"]["median"] for row in found["pages"].values())
     print(f"goal: every page open within {GOAL_SECONDS:g} s: {'met' if slowest <= GOAL_SECONDS else 'MISSED'}")

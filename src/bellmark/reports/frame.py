@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from bellmark.reports.findings import SEVERITIES
 from bellmark.reports.words import STATES, VERDICTS, count
@@ -86,7 +87,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        count=count, percent=lambda share: f"{100 * share:.3f}%", opened=_opened, breakable=_breakable
+        count=count,
+        percent=lambda share: f"{100 * share:.3f}%",
+        address=lambda name: quote(name, safe=""),
+        opened=_opened,
+        breakable=_breakable,
     )
     return environment
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 LOOK_SECONDS = 1.0  # between two looks at the folders, while a page is open
-SHARE = 0.5  # of its time that the server may spend on looking, however large the folder
+SHARE = 0.25  # of its time that the server may spend on looking, however large the folder
 KEEP_ALIVE_SECONDS = 15.0
 LOCAL = ("127.0.0.1", "localhost", "::1")
 

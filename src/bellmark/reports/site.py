@@ -101,6 +101,7 @@ class Site:
         self._groups: dict[str, _Group] = {}
         self._paths: dict[str, Path] = {}  # key of a run -> its folder
         self._runs: dict[Path, Run] = {}
+        self._health: dict[Path, str] = {}  # folder -> the gravest finding about it
 
     def served(self, name: str) -> Served | None:
         """A page as it stands: HOME or a sweep's; None where there is none, or not yet."""
@@ -165,11 +166,11 @@ class Site:
         states: Counter[str] = Counter(row.status.state for row in rows)
         context = {
             "folder": str(self.root),
-            "rows": [_home_row(row, keys[row.path]) for row in rows],
+            "rows": [_home_row(row, keys[row.path], self._health.get(row.path, "")) for row in rows],
             "counts": dict(states.most_common()),
             "damaged": [damage.problem for damage in damaged],
             "sweeps": [group.line or _plain_line(name, rows) for name, group in self._groups.items()],
-            "diagnosed": False,
+            "diagnosed": any(self._health.values()),
         }
         self._publish(HOME, fill("home.html", context, documents={}, live=Live("./", HOME, REVISION), share=False))
 
@@ -187,6 +188,7 @@ class Site:
             self._publish(name, fill("waiting.html", context, documents={}, live=live, share=False))
             group.line = SweepLine(name, "", "", str(error), "", ())
             return
+        self._health |= {run.path: gravest(run.findings) for run in dossier.runs}
         verdicts = judged(dossier)
         kind, words = page.headline(dossier, verdicts)
         group.line = SweepLine(
@@ -237,7 +239,7 @@ def _keys(rows: Iterable[Row]) -> dict[str, Path]:
     return found
 
 
-def _home_row(row: Row, key: str) -> RunRow:
+def _home_row(row: Row, key: str, health: str) -> RunRow:
     metric = next((name for name in LATEST if name in row.latest), "")
     value = row.latest[metric].value if metric else float("nan")
     return RunRow(
@@ -253,7 +255,7 @@ def _home_row(row: Row, key: str) -> RunRow:
         value=Unit(metric).value(value) if metric else DASH,
         metric=metric,
         value_key=f"{value:.6g}" if value == value else "",
-        health=gravest(()),
+        health=health,
         folder=row.path.parent.name,
         fingerprint=row.meta.fingerprint,
         code="",
