@@ -54,6 +54,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "serve": Entry("bellmark.cli.serve:serve", "Show runs and sweeps as pages that follow the records."),
         "figures": Entry("bellmark.cli.figures:figures", "Write a sweep's figures for a paper."),
     },
+    "Health": {
+        "doctor": Entry("bellmark.cli.doctor:doctor", "Name what is wrong with runs, from their records."),
+        "lint": Entry("bellmark.cli.doctor:lint", "Name what is wrong with a configuration before its first step."),
+    },
     "Reference": {
         "recipes": Entry("bellmark.cli.recipes:recipes", "List the recipes that can be trained."),
         "knobs": Entry("bellmark.cli.knobs:knobs", "Show every knob of a recipe with its value and meaning."),

@@ -69,6 +69,7 @@ class Rule:
     severity: Severity  # the gravest it gives
     needs: tuple[str, ...]  # metrics without which it says nothing
     find: Callable[[Case], Finding | None]
+    families: tuple[str, ...] = ("tdmpc", "dreamer", "finetune")  # in which it means something
 
     @property
     def about(self) -> str:

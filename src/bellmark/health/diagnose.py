@@ -9,6 +9,7 @@ from bellmark.health import model, policy, returns, setup, values
 from bellmark.health.case import Case, Finding, Rule, Severity
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")  # the gravest first
+DREAMER, TDMPC, FINETUNE, CONTINUOUS = ("dreamer",), ("tdmpc",), ("finetune",), ("tdmpc", "finetune")
 RECORDED = (
     Rule("not_finite", "critical", (), policy.not_finite),
     Rule("worse_than_random", "critical", ("eval/return_std", "baseline/random_return"), returns.worse_than_random),
@@ -17,22 +18,28 @@ RECORDED = (
     Rule("train_eval_gap", "warning", ("eval/return", "train/return"), returns.train_eval_gap),
     Rule("value_bias", "critical", ("value/start", "eval/discounted"), values.value_bias),
     Rule("value_against_return", "warning", ("eval/return", "value/mean"), values.value_against_return),
-    Rule("unexplained_returns", "warning", ("value/explained_variance",), values.unexplained_returns),
-    Rule("unstable_targets", "warning", ("value/std_heads", "value/target"), values.unstable_targets),
-    Rule("collapsed_heads", "warning", ("value/std_heads", "value/target"), values.collapsed_heads),
-    Rule("kl_collapse", "critical", ("model/kl_dyn",), model.kl_collapse),
-    Rule("action_blind_model", "critical", ("model/action_gap",), model.action_blind_model),
+    Rule("unexplained_returns", "warning", ("value/explained_variance",), values.unexplained_returns, FINETUNE),
+    Rule("unstable_targets", "warning", ("value/std_heads", "value/target"), values.unstable_targets, TDMPC),
+    Rule("collapsed_heads", "warning", ("value/std_heads", "value/target"), values.collapsed_heads, TDMPC),
+    Rule("kl_collapse", "critical", ("model/kl_dyn",), model.kl_collapse, DREAMER),
+    Rule("action_blind_model", "critical", ("model/action_gap",), model.action_blind_model, DREAMER),
     Rule("model_lag", "warning", (), model.model_lag),
     Rule("loss_spike", "warning", (), policy.loss_spike),
-    Rule("starved_actor", "critical", ("gate/learns",), model.starved_actor),
+    Rule("starved_actor", "critical", ("gate/learns",), model.starved_actor, DREAMER),
     Rule("silent_losses", "critical", ("loss/policy",), policy.silent_losses),
-    Rule("replay_pacing", "warning", ("replay/ratio",), model.replay_pacing),
-    Rule("entropy_collapse", "critical", ("policy/entropy", "eval/return"), policy.entropy_collapse),
-    Rule("log_std_oscillation", "warning", ("policy/log_std",), policy.log_std_oscillation),
+    Rule("replay_pacing", "warning", ("replay/ratio",), model.replay_pacing, DREAMER),
+    Rule("entropy_collapse", "critical", ("policy/entropy", "eval/return"), policy.entropy_collapse, DREAMER),
+    Rule("log_std_oscillation", "warning", ("policy/log_std",), policy.log_std_oscillation, CONTINUOUS),
     Rule("actor_loss_rise", "warning", ("loss/policy", "eval/return"), policy.actor_loss_rise),
-    Rule("one_sided_advantages", "warning", ("advantage/positive", "advantage/std"), policy.one_sided_advantages),
-    Rule("weak_advantages", "warning", ("critic/return_correlation",), policy.weak_advantages),
-    Rule("update_cut_short", "warning", ("update/gradient_steps",), policy.update_cut_short),
+    Rule(
+        "one_sided_advantages",
+        "warning",
+        ("advantage/positive", "advantage/std"),
+        policy.one_sided_advantages,
+        FINETUNE,
+    ),
+    Rule("weak_advantages", "warning", ("critic/return_correlation",), policy.weak_advantages, FINETUNE),
+    Rule("update_cut_short", "warning", ("update/gradient_steps",), policy.update_cut_short, FINETUNE),
 )
 SETUP = (
     Rule("narrow_support", "critical", (), setup.narrow_support),
@@ -66,5 +73,6 @@ def lint(family: str, config: Mapping[str, object]) -> list[Finding]:
 
 
 def unseen(case: Case) -> list[Rule]:
-    """The rules that cannot speak because the record lacks what they need."""
-    return [rule for rule in RULES.values() if any(name not in case.curves for name in rule.needs)]
+    """The rules of this family that cannot speak because the record lacks what they need."""
+    own = [rule for rule in RULES.values() if case.family in rule.families]
+    return [rule for rule in own if any(name not in case.curves for name in rule.needs)]

@@ -47,13 +47,11 @@ def entropy_collapse(case: Case) -> Finding | None:
     entropy, scores = case.curve("policy/entropy"), case.curve("eval/return")
     if len(entropy.value) < 5 or len(scores.value) < 3 or entropy.value[0] <= 0 or case.family != "dreamer":
         return None
-    random = case.first("baseline/random_return")
-    chance = random if np.isfinite(random) else float(scores.value[0])
-    best = float(case.knob("evaluation.solved", np.nan) or np.nan)
-    goal = best if np.isfinite(best) else float(scores.value.max())
+    random, spread = case.first("baseline/random_return"), case.first("baseline/random_std")
+    chance = random + 2 * spread if np.isfinite(random + spread) else float(scores.value[0])
     gone = entropy.value < ENTROPY_GONE * entropy.value[0]
     beside = np.interp(entropy.step, scores.step, np.maximum.accumulate(scores.value))
-    began = onset(gone & (beside < chance + 0.5 * (goal - chance)), 3)
+    began = onset(gone & (beside <= chance), 3)
     if began is None:
         return None
     return Finding(

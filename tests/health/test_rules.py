@@ -1,0 +1,207 @@
+"""Every rule fires on the illness that it is named after and keeps still on the healthy run next to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bellmark.errors import UserError
+from bellmark.health import RULES, Case, diagnose, lint, unseen
+from bellmark.health.case import onset, robust_z, running_median
+from bellmark.records import Curve
+
+N = 40
+STEP = np.arange(100) * 1000
+RISE = np.linspace(20.0, 480.0, N)  # a run that learns
+NOISE = np.random.default_rng(0).normal(size=N)
+BASE: dict[str, Any] = {
+    "eval/return": RISE,
+    "eval/return_std": np.full(N, 30.0),
+    "eval/episodes": np.full(N, 20.0),
+    "train/return": RISE - 5,
+    "baseline/random_return": [22.0],
+    "baseline/random_std": [10.0],
+    "baseline/random_episodes": [20.0],
+    "baseline/constant_0": [9.3],
+    "value/start": RISE / 2,
+    "eval/discounted": RISE / 2 + 3,
+    "eval/discounted_std": np.full(N, 10.0),
+    "value/mean": RISE / 2,
+    "value/target": RISE / 2,
+    "value/std_heads": np.full(N, 2.0),
+    "value/explained_variance": np.full(N, 0.6),
+    "policy/entropy": np.linspace(0.69, 0.3, N),
+    "loss/policy": 0.01 + 0.001 * NOISE,
+    "loss/value": 1.0 + 0.1 * NOISE,
+    "loss/dyn": 1.1 + 0.02 * NOISE,
+    "model/kl_dyn": np.full(N, 1.1),
+    "model/action_gap": np.full(N, 0.3),
+    "replay/ratio": np.full(N, 32.0),
+    "gate/learns": np.full(N, 1.0),
+    "advantage/positive": np.full(N, 0.5),
+    "advantage/mean": np.full(N, 0.01),
+    "advantage/std": np.full(N, 0.2),
+    "critic/return_correlation": np.full(N, 0.7),
+    "update/gradient_steps": np.full(N, 128.0),
+}
+CONFIG: dict[str, Any] = {
+    "steps": 39_000,
+    "train_ratio": 32.0,
+    "update": "ppo",
+    "update.epochs": 4,
+    "update.minibatches": 32,
+    "update.target_kl": 0.1,
+    "evaluation.episodes": 20,
+}
+
+
+def case(curves: Mapping[str, Any] = {}, config: Mapping[str, Any] = {}, family: str = "dreamer") -> Case:
+    """A healthy run with some curves replaced."""
+    every = {name: np.asarray(value, dtype=float) for name, value in {**BASE, **curves}.items()}
+    return Case(family, {**CONFIG, **config}, {k: Curve(STEP[: len(v)], v) for k, v in every.items()})
+
+
+def after(at: int, value: Any, name: str) -> np.ndarray:
+    """The healthy curve with another value from row `at` on."""
+    curve = np.asarray(BASE[name], dtype=float).copy()
+    curve[at:] = value
+    return curve
+
+
+FALLEN = np.concatenate([np.linspace(20, 480, 25), np.linspace(480, 80, 15)])
+ILL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "not_finite": ({"loss/value": after(30, np.nan, "loss/value")}, {}),
+    "worse_than_random": (
+        {"eval/return": after(10, 9.3, "eval/return"), "eval/return_std": after(10, 0.7, "eval/return_std")},
+        {},
+    ),
+    "peak_then_collapse": ({"eval/return": FALLEN}, {}),
+    "nothing_learned": ({"eval/return": 22 + NOISE}, {}),
+    "train_eval_gap": ({"train/return": RISE - 0.4 * (RISE - 20)}, {}),
+    "value_bias": ({"value/start": after(20, 600.0, "value/start")}, {}),
+    "value_against_return": ({"eval/return": FALLEN, "value/mean": np.linspace(1, 300, N)}, {}),
+    "unexplained_returns": ({"value/explained_variance": np.full(N, -0.3)}, {}),
+    "unstable_targets": ({"value/std_heads": np.linspace(20, 900, N)}, {}),
+    "collapsed_heads": ({"value/std_heads": np.full(N, 1e-5)}, {}),
+    "kl_collapse": ({"model/kl_dyn": after(15, 1e-3, "model/kl_dyn")}, {}),
+    "action_blind_model": ({"model/action_gap": np.full(N, 1e-5)}, {}),
+    "model_lag": ({"loss/consistency": np.full(N, 0.1), "model/consistency_held_out": np.full(N, 0.3)}, {}),
+    "loss_spike": ({"loss/dyn": np.where(np.isin(np.arange(N), [25, 30, 35]), 6.0, BASE["loss/dyn"])}, {}),
+    "starved_actor": ({"gate/learns": after(10, 0.1, "gate/learns")}, {}),
+    "silent_losses": ({"loss/policy": after(20, 0.0, "loss/policy")}, {}),
+    "replay_pacing": ({"replay/ratio": np.full(N, 0.31)}, {}),
+    "entropy_collapse": (
+        {"policy/entropy": after(5, 0.01, "policy/entropy"), "eval/return": np.full(N, 25)},
+        {},
+    ),
+    "log_std_oscillation": ({"policy/log_std": -1 + 0.6 * (-1.0) ** np.arange(80)}, {}),
+    "actor_loss_rise": ({"loss/policy": np.concatenate([0.01 + 0.001 * np.sin(np.arange(68)), np.full(12, 0.1)])}, {}),
+    "one_sided_advantages": (
+        {
+            "advantage/positive": np.full(N, 0.226),
+            "advantage/mean": np.full(N, -0.08),
+            "advantage/std": np.full(N, 0.1),
+        },
+        {},
+    ),
+    "weak_advantages": ({"advantage/std": np.full(N, 0.017), "critic/return_correlation": np.full(N, 0.05)}, {}),
+    "update_cut_short": ({"update/gradient_steps": np.full(N, 9.0)}, {}),
+    "narrow_support": ({}, {"task": "cartpole", "model.bin_limit": 5.0, "learning.discount.horizon": 333.0}),
+    "tight_kl": ({}, {"update.epochs": 20}),
+    "no_entropy": ({}, {"learning.entropy.coef": 0.0}),
+    "fast_actor": ({}, {"optimizer.lr": 4e-5, "optimizer.actor_lr": 4e-4}),
+    "short_evaluation": ({}, {"evaluation.episodes": 5}),
+}
+
+
+def ill(rule: str) -> Case:
+    return case(*ILL[rule])
+
+
+def test_every_rule_has_its_case():
+    assert set(ILL) == set(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_fires_on_its_illness(rule):
+    (finding,) = diagnose(ill(rule), [rule])
+    assert finding.rule == rule
+    assert finding.cause and finding.advice
+    assert finding.severity == RULES[rule].severity or rule in ("value_bias", "peak_then_collapse")
+    assert len(finding.sentence) < 200
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_keeps_still_on_a_healthy_run(rule):
+    healthy = case(config={"task": "cartpole", "model.bin_limit": 20.0, "learning.discount.horizon": 333.0})
+    assert diagnose(healthy, [rule]) == []
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_says_nothing_of_an_empty_record(rule):
+    assert diagnose(Case("dreamer", {}, {}), [rule]) == []
+
+
+def test_a_rules_docstring_tells_symptom_causes_and_what_to_try():
+    for rule in RULES.values():
+        assert rule.about.startswith("Symptom: ")
+        assert "Causes" in rule.about and "Try" in rule.about
+
+
+def test_the_gravest_come_first_then_the_earliest():
+    sick = case({"eval/return": FALLEN, "loss/policy": after(20, 0.0, "loss/policy")}, {"update.epochs": 20})
+    found = diagnose(sick)
+    assert [f.severity for f in found] == sorted((f.severity for f in found), key=["critical", "warning", "info"].index)
+    critical = [f.step or 0 for f in found if f.severity == "critical"]
+    assert critical == sorted(critical)
+
+
+def test_a_constant_action_is_named():
+    (finding,) = diagnose(ill("worse_than_random"), ["worse_than_random"])
+    assert "always choosing action 0" in finding.sentence
+    assert finding.step == 10_000
+
+
+def test_rising_values_below_what_follows_are_no_delusion():
+    # The official agent's record: values rise 24 -> 41 while returns fall, yet 24 was far too low. Only the trend
+    # speaks, as a warning; the bias is an underestimate.
+    lagging = case({"eval/return": FALLEN, "value/mean": np.linspace(20, 45, N), "value/start": np.full(N, 24.0)})
+    found = {f.rule: f for f in diagnose(lagging)}
+    assert found["value_against_return"].severity == "warning"
+    assert "lags" in found["value_bias"].cause and found["value_bias"].severity == "warning"
+
+
+def test_rules_that_cannot_speak_are_told():
+    blind = {rule.id for rule in unseen(Case("tdmpc", {}, {"eval/return": Curve(STEP[:N], RISE)}))}
+    assert {"unstable_targets", "value_bias"} <= blind
+    assert not {"not_finite", "kl_collapse"} & blind  # needs nothing; belongs to another family
+
+
+def test_lint_reads_the_configuration_alone():
+    found = lint("dreamer", {"task": "cartpole", "model.bin_limit": 5.0, "learning.discount.horizon": 333.0})
+    # symexp(5) = e^5 - 1 = 147.4; 500 steps of reward 1 at 1 - 1/333 are worth 333 (1 - 0.997^500) = 258.9.
+    assert found[0].rule == "narrow_support"
+    assert found[0].evidence["top"] == pytest.approx(147.41, abs=0.01)
+    assert found[0].evidence["reach"] == pytest.approx(258.9, abs=0.1)
+
+
+def test_an_unknown_rule_is_named_with_the_nearest():
+    with pytest.raises(UserError, match="peak_then_collapse"):
+        diagnose(case(), ["peak_and_collapse"])
+
+
+def test_onset_needs_several_checks_and_forgives_one_good_value():
+    flags = np.array([False, True, True, True, False, True])
+    assert onset(flags, 3) == 1
+    assert onset(flags, 4) is None
+    assert onset(np.array([True] * 3 + [False] * 6), 3) is None  # cleared
+
+
+def test_running_median_and_robust_z():
+    assert running_median(np.array([1.0, 9.0, 2.0, 3.0]), 3).tolist() == [1.0, 5.0, 2.0, 3.0]
+    # Median 3, absolute deviations 2 1 0 1 2: MAD 1; (6 - 3) / 1.4826.
+    z = robust_z(np.array([6.0]), np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert z[0] == pytest.approx(3 / 1.4826)
