@@ -163,9 +163,9 @@ def tell(found: dict[str, Any]) -> None:
     """Print the table."""
     print(f"one file: written in {found['report']['write_s']} s, {found['report']['megabytes']} MB")
     print(f"server: pages there after {found['server_ready_s']} s")
-    print(
-        f"{'page':<18}{'open s':>8}{'worst':>7}{'cpu':>7}{'frame p50':>11}{'p99':>7}{'worst':>7}{'cpu':>6}{'elements':>10}{'heap MB':>9}"
-    )
+    heads = [("open s", 8), ("worst", 7), ("cpu", 7), ("frame p50", 11), ("p99", 7), ("worst", 7), ("cpu", 6)]
+    heads += [("elements", 10), ("heap MB", 9)]
+    print("page".ljust(18) + "".join(name.rjust(width) for name, width in heads))
     for name, row in found["pages"].items():
         opened, frames = row["open_s"], row["scroll_ms"]
         print(
