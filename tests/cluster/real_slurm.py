@@ -40,7 +40,7 @@ PreemptMode=REQUEUE
 MpiDefault=none
 SwitchType=switch/none
 SlurmdTimeout=20
-KillWait=5
+KillWait=10
 ReturnToService=2
 MinJobAge=30
 MailProg=/bin/true
@@ -82,8 +82,8 @@ class RealSlurm:
         daemon = self._daemons.pop(node)
         self._kill(daemon.pid)
         daemon.wait()
-        for process in psutil.process_iter(["name", "cmdline", "environ"]):
-            if process.info["name"] == "slurmstepd" and self._on(process, node):
+        for process in psutil.process_iter(["name"]):
+            if process.info["name"] == "slurmstepd" and self._belongs(process, f"{self.folder}/slurmd-{node}.log"):
                 self._kill(process.pid)
 
     def stop(self) -> None:
@@ -100,10 +100,8 @@ class RealSlurm:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
-        for process in psutil.process_iter(["name", "cmdline"]):
-            if process.info["name"] == "slurmstepd" and any(
-                str(self.folder) in a for a in process.info["cmdline"] or ()
-            ):
+        for process in psutil.process_iter(["name"]):
+            if process.info["name"] == "slurmstepd" and self._belongs(process, str(self.folder)):
                 self._kill(process.pid)
         os.environ.pop("SLURM_CONF", None)
 
@@ -128,15 +126,13 @@ class RealSlurm:
         with open(self.folder / f"{name}.out", "ab") as out:
             self._daemons[name] = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
 
-    def _on(self, process: psutil.Process, node: str) -> bool:
-        """Whether a step daemon belongs to a node: its spool folder is open in it, or its parent was the node's."""
+    @staticmethod
+    def _belongs(process: psutil.Process, path: str) -> bool:
+        """Whether a step daemon has a file open whose path begins so; its own node's log always is."""
         try:
-            texts = [*(process.info["cmdline"] or ()), *(f.path for f in process.open_files()), process.cwd()]
+            return any(file.path.startswith(path) for file in process.open_files())
         except psutil.Error:
             return False
-        return any(f"spool-{node}" in text or f"slurmd-{node}" in text for text in texts) or any(
-            f"[{node}]" in text for text in texts
-        )
 
     @staticmethod
     def _kill(pid: int) -> None:
