@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     help="Where runs are kept.",
 )
 @click.option("--video", is_flag=True, help="Film one episode of the final policy into the run's videos/ folder.")
+@click.option("--profile", is_flag=True, help="Measure where the time goes; traces into the run's profile/ folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the final metrics as one JSON object.")
 @device_option
 @threads_option
@@ -44,6 +45,7 @@ def train(
     overrides: tuple[str, ...],
     root: Path,
     video: bool,
+    profile: bool,
     as_json: bool,
     device: str,
     threads: int,
@@ -61,6 +63,7 @@ def train(
       bellmark train awr_rerollout advantage.n_q=4 advantage.n_v=4 seed=2
       bellmark train ppo steps=1e6 --video --threads 2
       bellmark train ppo --track tensorboard,wandb
+      bellmark train dreamer_cartpole_state --profile
     """
     from bellmark.cli.families import resolve
     from bellmark.cli.screen import console
@@ -71,7 +74,7 @@ def train(
     folder = run_folder(resolve(recipe, overrides), root)
     screen = console(stderr=as_json)
     with following(folder, track), _progress(screen, folder.name) as show:
-        code = execute(folder, threads=threads, device=device, show=show, say=screen.print)
+        code = execute(folder, threads=threads, device=device, show=show, say=screen.print, profile=profile)
     run = Run(folder)
     if code == REQUEUE:
         screen.print(f"Saved at step {run.status.step:,} of {run.status.total:,}; the same command goes on.")

@@ -21,6 +21,7 @@ from bellmark.train import checkpoint
 from bellmark.train.baselines import baselines
 from bellmark.train.evaluate import evaluate, start_values
 from bellmark.train.families import RunConfig, make_agent, read_config
+from bellmark.train.profile import Profile, Work, unwatched
 
 DONE, REQUEUE = 0, 75
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
@@ -80,8 +81,11 @@ def execute(
     device: str = "cpu",
     show: Show = lambda step, total, metrics: None,
     say: Say = lambda line: None,
+    profile: bool = False,
 ) -> int:
     """Run or continue the run in `folder`; returns the exit code of the runner contract.
+
+    `profile`: measure where the time goes, and write traces into the folder.
 
     Raises:
         UserError: not a run folder, a configuration that no longer fits, a start checkpoint of another model family.
@@ -98,8 +102,10 @@ def execute(
             say(line)
 
         agent = make_agent(config, folder, threads, device, tell)
-        loop = Loop(agent, config, record, show, threads, stop)
-        finished = loop.run()
+        watching = Profile(folder).watching if profile else unwatched
+        with watching(agent.iterate) as work:
+            loop = Loop(agent, work, config, record, show, threads, stop)
+            finished = loop.run()
         record.finish(
             "done" if finished else "preempted", loop.good_enough if finished else f"asked to stop by {stop.name}"
         )
@@ -110,9 +116,16 @@ class Loop:
     """Work, evaluate, save; the order that makes a resumed run repeat nothing and miss nothing."""
 
     def __init__(
-        self, agent: Agent, config: RunConfig, record: RunWriter, show: Show, threads: int, stop: StopRequest
+        self,
+        agent: Agent,
+        work: Work,
+        config: RunConfig,
+        record: RunWriter,
+        show: Show,
+        threads: int,
+        stop: StopRequest,
     ) -> None:
-        self._agent = agent
+        self._agent, self._work = agent, work
         self._config = config
         self._record = record
         self._show = show
@@ -136,7 +149,7 @@ class Loop:
             self._begin()
             while self._judged_at < self._agent.total and not self.good_enough:
                 self._stop.check()
-                self._row = self._row or self._agent.iterate()
+                self._row = self._row or self._work()
                 self._finish_row()
         except Stopped:
             if self._begun:
