@@ -133,6 +133,25 @@ def test_bad_files_are_one_line(
     assert says in capsys.readouterr().err
 
 
+def test_a_damaged_wandb_record_costs_itself_only(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    export_run(run, "wandb", tmp_path / "out")
+    (file,) = (tmp_path / "out").rglob("*.wandb")
+    data = bytearray(file.read_bytes())
+    place = data.index(b"eval/success", 2000)
+    data[place - 2 : place + 12] = b"\xff" * 14
+    file.write_bytes(bytes(data))
+    with pytest.warns(UserWarning, match="damaged records skipped"):
+        (found,) = import_module(SINKS["wandb"][0]).read(tmp_path / "out")
+    assert found.name == run.name and len(found.curves["loss/policy"]) >= 2
+
+
+def test_a_database_without_its_library_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mlflow")
+    assert main(["import", "mlflow", "sqlite:///mlflow.db", "--runs", "back"]) == 2
+    assert "sqlite stores of MLflow need SQLAlchemy" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_empty_folder_is_said(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip(SINKS[kind][1] or "csv")

@@ -142,4 +142,6 @@ def _write(found: Iterable[Foreign], root: Path, group: str) -> None:
             continue
         made, kept = made + new, kept + (not new)
         click.echo(f"{'imported' if new else 'there already'}: {folder}")
+    if not made + kept:
+        raise UserError("nothing could be imported")
     click.echo(f"{made} runs imported, {kept} there already")

@@ -1,7 +1,7 @@
 """MLflow: one MLflow run per run, in the store that MLFLOW_TRACKING_URI names, by default folders below ./mlruns.
 
 MLflow 3.17 wants a database and calls its folders "in maintenance mode"; the small client (`mlflow-skinny`) has no
-database, so the folders are asked for by its own switch. With SQLAlchemy installed, `sqlite:///mlflow.db` works too.
+database, so the folders are asked for by its own switch. Databases and servers are handed on to MLflow as they are.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,20 +101,39 @@ def read(path: Path) -> Iterator[Foreign]:
     Raises:
         UserError: no such store, or no run in it.
     """
-    text = str(path)
-    address = text.replace(":/", "://", 1) if "://" not in text and ":/" in text else text
-    if "://" not in address:
-        if not path.is_dir():
-            raise UserError(f"{path}: no MLflow store here")
-        address = path.resolve().as_uri()
-    store = client(address)
-    found = False
-    for experiment in store.search_experiments():
-        for run in store.search_runs([experiment.experiment_id], max_results=50_000):
-            found = True
-            yield _run(store, run)
-    if not found:
+    address = _address(path)
+    runs = 0
+    try:
+        store = client(address)
+        for experiment in store.search_experiments():
+            for run in store.search_runs([experiment.experiment_id], max_results=50_000):
+                runs += 1
+                yield _run(store, run)
+    except _failures() as error:
+        raise UserError(f"MLflow store {address}: {' '.join(str(error).split())[:200]}") from None
+    if not runs:
         raise UserError(f"{path}: no run in this MLflow store")
+
+
+def _address(path: Path) -> str:
+    """A store's address; a path keeps one slash of the `sqlite:///` or `http://` that was typed."""
+    scheme, mark, rest = str(path).partition(":/")
+    if mark and scheme.isalpha():
+        if scheme not in ("http", "https", "file") and find_spec("sqlalchemy") is None:
+            raise UserError(
+                f"{scheme} stores of MLflow need SQLAlchemy: pip install mlflow, or export the runs to folders"
+            )
+        return f"{scheme}://{'' if scheme.startswith('http') else '/'}{rest.lstrip('/')}"
+    if not path.is_dir():
+        raise UserError(f"{path}: no MLflow store here")
+    return path.resolve().as_uri()
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What MLflow raises for a store that it cannot read."""
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException, OSError
 
 
 def _run(store: Any, run: Any) -> Foreign:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import struct
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,13 +184,21 @@ def _float(value: Any) -> float | None:
 
 
 def _records(file: Path) -> Iterator[Any]:
+    from google.protobuf.message import DecodeError
     from wandb.proto import wandb_internal_pb2
 
     messages: Any = wandb_internal_pb2  # chosen by the version of protobuf while it is imported
+    damaged = 0
     for raw in chunks(file.read_bytes(), str(file)):
         record = messages.Record()
-        record.ParseFromString(raw)
+        try:
+            record.ParseFromString(raw)
+        except DecodeError:
+            damaged += 1
+            continue
         yield record
+    if damaged:
+        warnings.warn(f"{file}: {damaged} damaged records skipped", stacklevel=2)
 
 
 def chunks(data: bytes, name: str) -> Iterator[bytes]:
