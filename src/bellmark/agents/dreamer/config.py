@@ -94,8 +94,9 @@ class Dreamer(Config):
         parts = cell.cells if isinstance(cell, IndependentGrus) else cell.blocks
         if widths.deter % parts:
             raise ValueError(f"model.deter={widths.deter} must be a multiple of model.cell's {parts} parts")
-        if self.learning.imagination.last > self.length:
-            raise ValueError(
-                f"learning.imagination.last={self.learning.imagination.last} is more than length={self.length}"
-            )
+        last = self.learning.imagination.last
+        if last == 1 or last > self.length:
+            raise ValueError(f"learning.imagination.last={last} must be 0, or between 2 and length={self.length}")
+        if widths.depth % 2:
+            raise ValueError(f"model.depth={widths.depth} must be even")
         return self
