@@ -111,6 +111,10 @@ def test_rows_whose_times_run_backwards(tmp_path: Path) -> None:
     assert "the row of step 100 (attempt 1) was written 60 min before the row of step 0" in message
 
 
+def test_a_rate_in_a_record_is_no_copy(tmp_path: Path) -> None:
+    assert "miscopy" not in dict(of(make(tmp_path / "rates", [1 / 3, 2 / 3, 0.123456])))
+
+
 def test_a_label_that_its_configuration_denies(tmp_path: Path) -> None:
     config = {"seed": 1, "steps": 200, "advantage": {"mc_samples": 16}}
     wrong = make(tmp_path / "mc5_awr", [0.1, 0.2], config=config)

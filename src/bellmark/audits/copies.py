@@ -101,7 +101,7 @@ def _told_twice(trial: Trial) -> Iterator[Finding]:
 def _impossible_rates(trial: Trial) -> Iterator[Finding]:
     """A success rate that no whole number of successes in its episodes gives."""
     for point in trial.curve:
-        if point.episodes and point.value.unit == "%":
+        if point.episodes and point.value.unit == "%" and point.value.slack:  # copied, so rounded
             n, value = point.episodes, point.value
             nearest = round(value.value / 100 * n) / n * 100
             if abs(nearest - value.value) > value.slack * 1.01:

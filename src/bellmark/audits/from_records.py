@@ -19,6 +19,7 @@ from bellmark.reports.words import Unit
 from bellmark.sweeps.names import value_text
 from bellmark.sweeps.schema import Sweep
 
+MOST_UNDECLARED = 12  # groups of a folder that are looked at as one comparison; more are a collection, not a question
 _QUOTED: dict[str, Summary] = {"peak": "peak", "final": "final", "last_mean": "last_mean"}
 
 
@@ -36,9 +37,10 @@ _MARKS = msgspec.json.Decoder(_Mark)
 
 def case_of(dossier: Dossier, where: str) -> Case:
     """Everything that audits can know of a sweep or of some runs."""
-    trials = {id(run): _trial(run, dossier) for run in dossier.runs}
+    marks = {id(run): _marks(run.path) if run.meta else [] for run in dossier.runs}
+    trials = {id(run): _trial(run, dossier, marks[id(run)]) for run in dossier.runs}
     arms = [Arm(arm.name, tuple(trials[id(run)] for run in arm.runs)) for arm in dossier.arms if arm.runs]
-    clocks = [clock for run in dossier.runs if run.meta for clock in _clocks(run, trials[id(run)])]
+    clocks = [clock for run in dossier.runs for clock in _clocks(marks[id(run)], trials[id(run)])]
     return Case(
         where=where,
         trials=tuple(trials.values()),
@@ -52,7 +54,7 @@ def _comparisons(dossier: Dossier, arms: Sequence[Arm], where: str) -> Iterator[
     """Each arm with the baseline, as the sweep declares it; without a sweep all arms together, claiming nothing."""
     records = {arm.name: arm for arm in dossier.arms}
     if dossier.sweep is None:
-        if len(arms) > 1:
+        if 1 < len(arms) <= MOST_UNDECLARED:
             problems = _unlike(records[arms[0].label], [records[arm.label] for arm in arms[1:]])
             yield Comparison(where, 0, dossier.name, f"all runs of {dossier.name}", tuple(arms), problems=problems)
         return
@@ -98,7 +100,7 @@ def _unlike(first: ArmRecord, others: Sequence[ArmRecord]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _trial(run: RunRecord, dossier: Dossier) -> Trial:
+def _trial(run: RunRecord, dossier: Dossier, marks: Sequence[_Mark]) -> Trial:
     share = Unit(dossier.metric).is_share
     scale, unit = (100.0, "%") if share else (1.0, "")
     trace = run.trace
@@ -128,7 +130,7 @@ def _trial(run: RunRecord, dossier: Dossier) -> Trial:
         planned_episodes=_planned(dossier.sweep, settings) if dossier.sweep and run.state == "new" else 0,
     )
     if run.meta:
-        _lived(trial, run)
+        _lived(trial, run, marks)
     return trial
 
 
@@ -139,9 +141,8 @@ def _planned(sweep: Sweep, settings: dict[str, str]) -> int:
     return int(episodes) * used if episodes.isdigit() else 0
 
 
-def _lived(trial: Trial, run: RunRecord) -> None:
+def _lived(trial: Trial, run: RunRecord, marks: Sequence[_Mark]) -> None:
     """When and where a run was carried out, and whether an attempt threw the former one's work away."""
-    marks = _marks(run.path)
     times = [m.time for m in marks if m.time]
     if times:
         trial.started, trial.span = times[0], (min(times), max(times))
@@ -169,9 +170,8 @@ def _marks(folder: Path) -> list[_Mark]:
     return found
 
 
-def _clocks(run: RunRecord, trial: Trial) -> Iterator[Clock]:
+def _clocks(marks: Sequence[_Mark], trial: Trial) -> Iterator[Clock]:
     """The rows whose times run backwards, each after the one before it."""
-    marks = _marks(run.path)
     for one, two in pairwise(marks):
         if two.time and one.time and two.time < one.time - 1.0:
             for mark in (one, two):
