@@ -49,7 +49,7 @@ SCROLL = """new Promise((done) => {
     last = now;
     const before = scrollY;
     scrollBy(0, 200);
-    if (scrollY > before) requestAnimationFrame(step); else done(gaps.slice(2));
+    if (scrollY > before || gaps.length < 5) requestAnimationFrame(step); else done(gaps.slice(2));
   };
   requestAnimationFrame(step);
 })"""

@@ -277,3 +277,16 @@ def test_a_live_run_view_follows_its_run(pages: Pages, live: tuple[Ledger, str])
         file.write(b'{"step":60000,"attempt":1,"time":1.0,"eval/success":0.125}\n')
     tab.until("document.querySelector('[data-metric=\"eval/success\"] .now').textContent === '12.5%'", seconds=60)
     assert tab.run("document.getElementById('metric-search').value") == "success"
+
+
+def test_the_benchmark_of_pages_runs(tmp_path: Path) -> None:
+    """Four runs instead of a thousand: report, server, scrolling and run views from end to end."""
+    from many_runs import Size, write_ledger
+    from page_speed import measure
+
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("starlette")
+    plan = write_ledger(tmp_path, Size(2, 2, 20, ("pick_cube",)))
+    found = measure(tmp_path, plan.runs[-1].name, repeats=1)
+    assert set(found["pages"]) == {"one file", "one file, phone", "live sweep", "live, all runs"}
+    assert all(row["open_s"]["median"] > 0 and row["scroll_ms"]["p50"] > 0 for row in found["pages"].values())

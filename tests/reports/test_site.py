@@ -258,3 +258,15 @@ def test_a_running_run_that_dies_changes_its_page(ledger: Ledger) -> None:
     dead = {**living, "state": "running", "pid": 2**22 + 1, "process_start": 1.0}
     (ledger.written[0] / "status.json").write_text(json.dumps(dead))
     assert status["state"] == "done" and site.look() and "lost" in page(site, HOME).text()
+
+
+def test_a_fault_of_ours_leaves_the_other_pages_standing(
+    full: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> str:
+        raise RuntimeError("ours")
+
+    site = site_of(full)
+    monkeypatch.setattr("bellmark.reports.site.page.render", broken)
+    assert site.look() and "could not be made" in page(site, "duel").text() and "6 runs" in page(site, HOME).text()
+    assert "RuntimeError: ours" in caplog.text

@@ -7,6 +7,7 @@ opens at once however long the next one takes.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from bellmark.reports.shelf import Shelf, stamp_of
 from bellmark.reports.verdicts import judged
 from bellmark.reports.words import DASH, Unit, some
 from bellmark.sweeps.work import Plan
+
+log = logging.getLogger(__name__)
 
 HOME = ""
 REVISION = "@revision@"  # stands in a page until it is known to be new
@@ -146,7 +149,11 @@ class Site:
             self._divide(rows)
             self._make_home(rows, damaged)
             for name in list(self._groups):
-                self._make_sweep(name, [row for row in rows if _group_of(row) == name], marks)
+                try:
+                    self._make_sweep(name, [row for row in rows if _group_of(row) == name], marks)
+                except Exception:  # a fault of ours: the other pages are made all the same
+                    log.exception("the page of %s could not be made", name)
+                    self._say(name, "This page could not be made; the server's own output says why.")
             self._make_home(rows, damaged)
         return self._served != before
 
@@ -180,13 +187,11 @@ class Site:
         stamp = self._plans.stamp(name)
         if group.line is not None and group.marks == own and group.plan_stamp == stamp:
             return
-        group.marks, group.plan_stamp, live = own, stamp, Live("../", name, REVISION)
+        group.marks, group.plan_stamp = own, stamp
         try:
             dossier = self._dossier(name, rows)
         except UserError as error:
-            context = {"name": name, "words": str(error)}
-            self._publish(name, fill("waiting.html", context, documents={}, live=live, share=False))
-            group.line = SweepLine(name, "", "", str(error), "", ())
+            self._say(name, str(error))
             return
         self._health |= {run.path: gravest(run.findings) for run in dossier.runs}
         verdicts = judged(dossier)
@@ -199,7 +204,13 @@ class Site:
             progress=page.progress(dossier),
             shares=_shares([run.state if not run.failed else "failed" for run in dossier.runs]),
         )
-        self._publish(name, page.render(dossier, verdicts, live=live))
+        self._publish(name, page.render(dossier, verdicts, live=Live("../", name, REVISION)))
+
+    def _say(self, name: str, words: str) -> None:
+        """A sentence instead of a sweep's page."""
+        context, live = {"name": name, "words": words}, Live("../", name, REVISION)
+        self._publish(name, fill("waiting.html", context, documents={}, live=live, share=False))
+        self._groups[name].line = SweepLine(name, "", "", words, "", ())
 
     def _dossier(self, name: str, rows: Sequence[Row]) -> Dossier:
         runs = [self._run(row.path) for row in rows]

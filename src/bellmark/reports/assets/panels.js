@@ -3,7 +3,7 @@
   const { element, unpack, write, whole, place, colour, sheet, trace, later } = bellmark;
   const MOST_DOTS = 60, MOST_ROWS = 14, NEAR = 0.06;
   const share = document.body.dataset.share === "yes";
-  const unpacked = new Map();  // id of data -> promise of its lines; panels share the baseline's
+  const unpacked = new WeakMap();  // element with data -> promise of its lines; panels share the baseline's
 
   const scaleOf = (node) => ({ low: Number(node.dataset.low), high: Number(node.dataset.high), log: node.dataset.log === "yes" });
 
