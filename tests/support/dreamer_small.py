@@ -26,8 +26,8 @@ SMALL = (
 BASES: dict[str, tuple[str, ...]] = {  # between them, every option can be chosen and every knob makes a difference
     "published": (),
     "protocol": (
-        "model.cell=independent", "model.norm=none", "model.posterior=encoder", "learning.discount.continuation=outside",
-        "learning.divergence.free=straight_through", "learning.critic.target=slow", "gating=gated",
+        "model.cell=independent", "model.norm=none", "model.posterior=encoder",
+        "learning.discount.continuation=outside", "learning.divergence.free=straight_through", "learning.critic.target=slow", "gating=gated",
         "gating.focus=on", "gating.rate=surprise", "gating.ratio=cosine", "optimizer.clipping=norm",
         "learning.entropy=cosine", "optimizer.course=cosine",
     ),

@@ -21,8 +21,18 @@ KNOBS = {k.path + "@" + k.choice: k for k in knobs(Dreamer) if not k.path.starts
 OPTIONS = sorted({(k.path, name) for k in KNOBS.values() for name in k.options})
 # Knobs whose effect needs something else to be set; the reason is what they do.
 COMPANIONS: dict[str, tuple[str, ...]] = {
-    "gating.focus.cooldown": ("gating.ratio=constant", "gating.focus.threshold=0", "gating.focus.duration=1", "gating.focus.ratio=3"),
-    "gating.focus.duration": ("gating.ratio=constant", "gating.focus.threshold=0", "gating.focus.ratio=3", "gating.focus.rearm=false"),
+    "gating.focus.cooldown": (
+        "gating.ratio=constant",
+        "gating.focus.threshold=0",
+        "gating.focus.duration=1",
+        "gating.focus.ratio=3",
+    ),
+    "gating.focus.duration": (
+        "gating.ratio=constant",
+        "gating.focus.threshold=0",
+        "gating.focus.ratio=3",
+        "gating.focus.rearm=false",
+    ),
     "gating.focus.ratio": ("gating.ratio=constant", "gating.focus.threshold=0", "gating.focus.rearm=false"),
     "gating.focus.rearm": ("gating.ratio=constant", "gating.focus.threshold=0", "gating.focus.ratio=2"),
     "gating.focus.threshold": ("gating.focus.ratio=3", "gating.ratio=constant"),

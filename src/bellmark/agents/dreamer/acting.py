@@ -53,9 +53,10 @@ class DreamingPolicy:
             uniform = categorical.uniforms((rssm.latents, count), generator).to(device)
         former = (state["deter"].t(), state["stoch"].permute(1, 2, 0), state["action"].t())
         deter, stoch, action = (x * going for x in former)
-        deter, stoch = rssm.follow(deter, stoch, action, nets.encoder(obs.to(device)), uniform)
+        tokens = nets.encoder(obs.to(device))
+        deter, stoch = rssm.follow(deter, stoch, action, tokens, uniform)
         outputs = nets.policy(torch.cat((deter, stoch.flatten(0, 1))))
-        if not outputs.isfinite().all():
+        if not (tokens.sum() + outputs.sum()).isfinite():
             raise _diverged(obs)
         if deterministic:
             action = nets.actor.best(outputs)
