@@ -56,6 +56,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Health": {
         "doctor": Entry("bellmark.cli.doctor:doctor", "Name what is wrong with runs, from their records."),
+        "probe": Entry(
+            "bellmark.cli.probe:probe",
+            "Train a recipe's agent on tasks with known answers, to see which ability is broken.",
+        ),
         "lint": Entry("bellmark.cli.doctor:lint", "Name what is wrong with a configuration before its first step."),
     },
     "Reference": {

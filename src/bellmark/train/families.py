@@ -13,7 +13,7 @@ from bellmark.agents.finetune.config import Finetune
 from bellmark.config import build
 from bellmark.envs.api import BatchedEnv
 from bellmark.errors import UserError
-from bellmark.records import Run
+from bellmark.records import CheckpointStore
 from bellmark.train import checkpoint
 from bellmark.train.worlds import spec_of
 
@@ -82,7 +82,7 @@ def make_agent(
     online: Any = config
     env = online.task.make(online.collect.envs, threads)
     learner = make_learner(config, env, device)
-    if isinstance(learner, Heir) and Run(folder).last_checkpoint() is None:
+    if isinstance(learner, Heir) and CheckpointStore(folder / "checkpoints").last() is None:
         say(learner.begin(load_heirloom(online)))
     return Online(online, learner, env, folder / REPLAY, device, players(online, learner))
 

@@ -89,6 +89,7 @@ class FinetuneAgent:
             **self.steps_taken(),
         }
 
+    @torch.no_grad()
     def start_values(self, obs: Tensor) -> Tensor:
         """The critic's values of start states; empty without a critic."""
         values: Tensor = self.critic(obs)
