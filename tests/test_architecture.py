@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sweeps": {"errors", "config", "yaml12", "records"},
     "agents": {"errors", "config", "ops", "nets", "envs"},
     "health": {"errors", "config", "records", "stats", "sweeps"},
-    "train": {*GROUND, "agents", "replay", "envs", "nets", "ops", "records"},
+    "train": {*GROUND, "agents", "replay", "envs", "nets", "ops", "records", "health"},
     "reports": {"errors", "config", "records", "stats", "sweeps", "health"},
     "trackers": {"errors", "config", "records"},
     "audits": {"errors", "config", "records", "stats", "sweeps", "health", "reports", "trackers"},

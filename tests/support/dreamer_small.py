@@ -27,7 +27,8 @@ BASES: dict[str, tuple[str, ...]] = {  # between them, every option can be chose
     "published": (),
     "protocol": (
         "model.cell=independent", "model.norm=none", "model.posterior=encoder",
-        "learning.discount.continuation=outside", "learning.divergence.free=straight_through", "learning.critic.target=slow", "gating=gated",
+        "learning.discount.continuation=outside", "learning.divergence.free=straight_through",
+        "learning.critic.target=slow", "gating=gated",
         "gating.focus=on", "gating.rate=surprise", "gating.ratio=cosine", "optimizer.clipping=norm",
         "learning.entropy=cosine", "optimizer.course=cosine",
     ),

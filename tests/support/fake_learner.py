@@ -12,6 +12,7 @@ from bellmark.agents.api import (
     Checkpoints,
     Collect,
     Decision,
+    Doctor,
     Evaluation,
     Metrics,
     Schedule,
@@ -35,6 +36,7 @@ class FakeConfig(Config):
     collect: Collect = part(Collect(envs=2, log_every=20), "collection")
     evaluation: Evaluation = part(Evaluation(every=40, episodes=4, sampled=False), "evaluation")
     checkpoints: Checkpoints = part(Checkpoints(), "checkpoints")
+    doctor: Doctor = part(Doctor(), "doctor")
 
 
 class FakeLearner:

@@ -103,6 +103,14 @@ class Processes(Choice):
     )
 
 
+class Doctor(Config):
+    """What happens when the doctor, asked after every evaluation, finds something critical."""
+
+    on_critical: Literal["say", "stop"] = knob(
+        "say", "a line on the screen and in log.txt, or an early end with a checkpoint and the reason"
+    )
+
+
 class Collect(Config):
     """How an agent that learns from replay fills it."""
 

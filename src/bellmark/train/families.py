@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from bellmark.agents.api import Agent, Checkpoints, Evaluation, Heir, Learner, Load, Policy, Processes
+from bellmark.agents.api import Agent, Checkpoints, Doctor, Evaluation, Heir, Learner, Load, Policy, Processes
 from bellmark.agents.finetune.config import Finetune
 from bellmark.config import build
 from bellmark.envs.api import BatchedEnv
@@ -52,6 +52,8 @@ class RunConfig(Protocol):
     def evaluation(self) -> Evaluation: ...
     @property
     def checkpoints(self) -> Checkpoints: ...
+    @property
+    def doctor(self) -> Doctor: ...
     def tree(self) -> dict[str, Any]: ...
 
 

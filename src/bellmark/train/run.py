@@ -19,6 +19,7 @@ from bellmark.agents.api import Agent, Metrics
 from bellmark.records import Run, RunWriter
 from bellmark.train import checkpoint
 from bellmark.train.baselines import baselines
+from bellmark.train.doctor import Attendant
 from bellmark.train.evaluate import evaluate, start_values
 from bellmark.train.families import RunConfig, make_agent, read_config
 from bellmark.train.profile import Profile, Work, unwatched
@@ -104,11 +105,14 @@ def execute(
         agent = make_agent(config, folder, threads, device, tell)
         watching = Profile(folder).watching if profile else unwatched
         with watching(agent.iterate) as work:
-            loop = Loop(agent, work, config, record, show, threads, stop)
+            loop = Loop(agent, work, config, record, show, threads, stop, Attendant(folder, config.doctor, tell))
             finished = loop.run()
-        record.finish(
-            "done" if finished else "preempted", loop.good_enough if finished else f"asked to stop by {stop.name}"
-        )
+        if not finished:
+            record.finish("preempted", f"asked to stop by {stop.name}")
+        elif loop.ill:
+            record.finish("stopped", loop.ill)
+        else:
+            record.finish("done", loop.good_enough)
     return DONE if finished else REQUEUE
 
 
@@ -124,12 +128,15 @@ class Loop:
         show: Show,
         threads: int,
         stop: StopRequest,
+        doctor: Attendant,
     ) -> None:
         self._agent, self._work = agent, work
         self._config = config
         self._record = record
         self._show = show
         self._stop = stop
+        self._doctor = doctor
+        self.ill = ""  # why the doctor ended the run; empty while it has not
         self._eval_env = config.task.make(config.evaluation.episodes, threads)
         self._saved_at = time.monotonic()
         self._judged_at = 0  # step of the newest evaluation
@@ -147,7 +154,7 @@ class Loop:
         """To the end (True) or to a stop request (False), which also interrupts an evaluation."""
         try:
             self._begin()
-            while self._judged_at < self._agent.total and not self.good_enough:
+            while self._judged_at < self._agent.total and not self.good_enough and not self.ill:
                 self._stop.check()
                 self._row = self._row or self._work()
                 self._finish_row()
@@ -186,6 +193,8 @@ class Loop:
         self._row = {}
         if due or time.monotonic() - self._saved_at > self._config.checkpoints.seconds:
             self._save(judged.get(self._config.headline))
+        if due:
+            self.ill = self._doctor.examine()
 
     def _evaluate(self) -> Metrics:
         began = time.perf_counter()

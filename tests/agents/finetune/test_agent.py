@@ -151,6 +151,7 @@ INERT = {
     "evaluation.sampled": "how a policy is judged",
     "checkpoints.seconds": "what is kept on disk",
     "checkpoints.every": "what is kept on disk",
+    "doctor.on_critical": "when a run ends",
     "advantage.worlds": "memory only; float32 batches of other sizes may differ in the last bit",
     **{
         f"task.{key}": "tested with the environment"

@@ -16,7 +16,7 @@ from bellmark.errors import UserError
 pytestmark = pytest.mark.usefixtures("tiny")
 
 # Read by the loop that runs a learner (tested in tests/train), or saying what the task is.
-ELSEWHERE = ("task", "evaluation", "checkpoints", "collect.envs", "collect.capacity", "collect.insert_every",
+ELSEWHERE = ("task", "evaluation", "checkpoints", "doctor", "collect.envs", "collect.capacity", "collect.insert_every",
              "collect.log_every")  # fmt: skip
 KNOBS = {k.path + "@" + k.choice: k for k in knobs(Tdmpc) if not k.path.startswith(ELSEWHERE)}
 OPTIONS = sorted({(k.path, name) for k in KNOBS.values() for name in k.options})

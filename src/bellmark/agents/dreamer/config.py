@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from bellmark.agents.api import Checkpoints, Collect, Evaluation
+from bellmark.agents.api import Checkpoints, Collect, Doctor, Evaluation
 from bellmark.agents.dreamer.gating import Gated, Open
 from bellmark.agents.dreamer.learning import Learning, Losses
 from bellmark.agents.dreamer.model import OFFICIAL, IndependentGrus, Model
@@ -77,6 +77,7 @@ class Dreamer(Config):
     collect: Collecting = part(Collecting(), "how replay is filled")
     evaluation: Judged = part(Judged(), "how the agent is judged")
     checkpoints: Checkpoints = part(Checkpoints(), "what is kept on disk")
+    doctor: Doctor = part(Doctor(), "what a critical finding does")
 
     @property
     def updates(self) -> int:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from bellmark.agents.api import Checkpoints, Evaluation
+from bellmark.agents.api import Checkpoints, Doctor, Evaluation
 from bellmark.agents.finetune.advantages import Faithful, Gae, MonteCarlo, QMinusV, Random, Reversed
 from bellmark.agents.finetune.branches import Branch, TimestepMean
 from bellmark.agents.finetune.critics import FromStart, Iql, Joint, NoCritic, Returns, Td
@@ -93,6 +93,7 @@ class Finetune(Config):
     optimizer: Adam = part(Adam(), "the optimiser")
     evaluation: Evaluation = part(Evaluation(), "how the policy is judged")
     checkpoints: Checkpoints = part(Checkpoints(), "what is kept on disk")
+    doctor: Doctor = part(Doctor(), "what a critical finding does")
 
     @model_validator(mode="after")
     def _consistent(self) -> Finetune:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from bellmark.agents.api import Checkpoints, Collect, Evaluation
+from bellmark.agents.api import Checkpoints, Collect, Doctor, Evaluation
 from bellmark.agents.tdmpc import names
 from bellmark.agents.tdmpc.model import ActionValue, Clipped, Model
 from bellmark.agents.tdmpc.planning import Lazy, Never, Planner
@@ -107,6 +107,7 @@ class Tdmpc(Config):
     collect: Collecting = part(Collecting(), "how replay is filled")
     evaluation: Judged = part(Judged(), "how the agent is judged")
     checkpoints: Checkpoints = part(Checkpoints(), "what is kept on disk")
+    doctor: Doctor = part(Doctor(), "what a critical finding does")
 
     @classmethod
     def translate(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
