@@ -202,7 +202,7 @@ class RandomPrior(nn.Module):
 def _through(x: Tensor, first: Layer, hidden: Sequence[Layer], last: Layer) -> Tensor:
     """What comes of a first layer's products; without gradient in portions whose activations stay in the cache."""
     flat = x.reshape(-1, x.shape[-1])
-    portions = [flat] if torch.is_grad_enabled() else flat.split(max(1, CACHED // flat.shape[-1]))
+    portions = [flat] if torch.is_grad_enabled() else flat.split(max(1, 2 * CACHED // flat.shape[-1]))
     outputs = []
     for portion in portions:
         y = first.norm_mish(portion)
