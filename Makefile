@@ -6,10 +6,10 @@ TYPED := src $(patsubst %/,%,$(sort $(dir $(wildcard benchmarks/*.py docs/*.py e
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types docs bench clean run-env dev-env
+.PHONY: help demo test test-slow test-cluster lint format types docs bench clean run-env dev-env
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: run-env ## Run sweeps/quickstart.yaml and write its report (minutes on two cores)
 	@$(ONE_THREAD) $(BIN)/bellmark sweep run sweeps/quickstart.yaml --report reports/quickstart
@@ -19,6 +19,9 @@ test: dev-env ## Run the tests; ARGS="-k config" hands arguments to pytest
 
 test-slow: dev-env ## Run the learning checks that take minutes
 	@$(ONE_THREAD) $(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)
+
+test-cluster: dev-env ## Run the launchers on a real Slurm and Ray on this machine (installs slurm-wlm by apt)
+	@$(ONE_THREAD) scripts/cluster.sh $(ARGS)
 
 lint: dev-env ## Check style and format
 	@$(BIN)/ruff check .

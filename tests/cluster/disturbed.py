@@ -49,9 +49,14 @@ def started(file: Path, root: Path, *options: str) -> subprocess.Popen[bytes]:
 def called(command: str, file: Path, root: Path, *options: str) -> str:
     """Another command on the same sweep; what it prints."""
     line = [sys.executable, "-m", "bellmark.cli", "sweep", command, str(file), "--runs", str(root), *options]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def said(root: Path) -> str:
+    """All that the launches of a root have printed, without line breaks."""
+    return " ".join(root.with_suffix(".out").read_text().split())
 
 
 def saved(root: Path, runs: int = RUNS, step: int = 1) -> Callable[[], bool]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disturbed import check, no_orphans, saved, started, wait_for, write_sweep
+from disturbed import check, no_orphans, said, saved, started, wait_for, write_sweep
 
 Curves = dict[str, object]
 PATIENCE = 240
@@ -70,10 +70,10 @@ def test_a_request_that_no_node_can_hold_is_refused(cluster: Any, tmp_path: Path
     file, root = write_sweep(tmp_path), tmp_path / "runs"
     launcher = launched(cluster, file, root)  # the head alone, which has no CPU
     assert launcher.wait(PATIENCE) == 2
-    assert "no node of the Ray cluster holds a run (cpus=1" in root.with_suffix(".out").read_text()
+    assert "no node of the Ray cluster holds a run (cpus=1" in said(root)
     elsewhere = started(file, root, "--launcher", "ray", "--address", "127.0.0.1:9")
     assert elsewhere.wait(PATIENCE) == 2
-    assert "no Ray cluster answers there" in root.with_suffix(".out").read_text()
+    assert "no Ray cluster answers there" in said(root)
 
 
 def _attempts(root: Path) -> int:

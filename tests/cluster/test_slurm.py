@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disturbed import RUNS, called, check, no_orphans, saved, started, wait_for, write_sweep
+from disturbed import RUNS, called, check, no_orphans, said, saved, started, wait_for, write_sweep
 from real_slurm import RealSlurm
 
 Curves = dict[str, object]
@@ -46,7 +46,7 @@ def test_requeue_and_a_killed_launcher(slurm: RealSlurm, undisturbed: Curves, tm
     again = started(file, root, *LAUNCH)
     slurm.run("scontrol", "requeue", jobs[0])
     finish(again, root)
-    assert "2 jobs of an earlier launch are followed" in root.with_suffix(".out").read_text()
+    assert "2 jobs of an earlier launch are followed" in said(root)
     assert sorted(int(p.name.split("_")[0]) for p in (root / "probe" / ".slurm").glob("*_submitted.pkl")) == sorted(
         map(int, jobs)
     )  # not submitted twice
@@ -106,27 +106,27 @@ def test_node_death(slurm: RealSlurm, undisturbed: Curves, tmp_path: Path) -> No
 
 def test_cancel_and_resume(slurm: RealSlurm, undisturbed: Curves, tmp_path: Path) -> None:
     file, root = write_sweep(tmp_path), tmp_path / "runs"
-    launcher = started(file, root, *LAUNCH, "--workers", "1")
-    wait_for(saved(root, runs=1, step=1_000), PATIENCE, "a checkpoint")
+    launcher = started(file, root, *LAUNCH)
+    wait_for(saved(root, step=1_000), PATIENCE, "checkpoints")
     assert "is cancelled" in called("cancel", file, root)
     assert launcher.wait(PATIENCE) == 75, root.with_suffix(".out").read_text()
     assert queue(slurm) == []
     no_orphans(root)
     called("resume", file, root, "--no-report")
-    check(root, undisturbed, resumed=1)
+    check(root, undisturbed)
 
 
 def test_impossible_requests_are_refused(slurm: RealSlurm, tmp_path: Path) -> None:
     file = write_sweep(tmp_path)
     for name, options, why in (
         ("partition", ("--partition", "mian", "--time", "10"), "invalid partition"),
-        ("time", ("--time", "2-00:00:00"), "can never start it: PartitionTimeLimit"),
-        ("nodes", ("--time", "10", "--sbatch", "nodes=7"), ""),
+        ("time", ("--time", "2-00:00:00"), "can never start it"),
+        ("nodes", ("--time", "10", "--sbatch", "nodes=7"), "can never start it"),
     ):
         root = tmp_path / name
         launcher = started(file, root, "--launcher", "slurm", *options)
         assert launcher.wait(PATIENCE) == 2, root.with_suffix(".out").read_text()
-        assert why in root.with_suffix(".out").read_text()
+        assert why in said(root)
     assert queue(slurm) == []
 
 

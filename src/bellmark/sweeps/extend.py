@@ -28,13 +28,11 @@ def with_seeds(file: Path, sweep: Sweep, more: Sequence[int]) -> tuple[str, tupl
     value = next((value for key, value in root.value if key.value == "seeds"), None)
     if value is None:
         return f"{text.rstrip()}\nseeds: [{_listed(every)}]\n", every
-    start, end = value.start_mark.index, value.end_mark.index
-    old = text[start:end]
-    rest = old[len(old.rstrip()) :]  # a block list ends where the next key begins: keep the blank lines between
-    if "\n" in old.strip() and not old.startswith("["):
-        before = text[:start].rstrip()  # `seeds:` and then a line for each
-        return f"{before} [{_listed(every)}]{rest or chr(10)}{text[end:]}", every
-    return f"{text[:start]}[{_listed(every)}]{rest}{text[end:]}", every
+    block = isinstance(value, yaml.SequenceNode) and not value.flow_style  # `seeds:` and then a line for each
+    start = value.start_mark.index
+    end = (value.value[-1] if block else value).end_mark.index  # a block list's own end lies behind comments after it
+    before = f"{text[:start].rstrip()} " if block else text[:start]
+    return f"{before}[{_listed(every)}]{text[end:]}", every
 
 
 def written(file: Path, text: str) -> None:

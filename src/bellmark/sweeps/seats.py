@@ -44,12 +44,14 @@ class Machine:
     cpus: tuple[int, ...]
     gpus: tuple[str, ...]
     memory: int  # bytes free now
+    total: int = 0  # bytes in all; 0 where unknown
 
     @staticmethod
     def here() -> Machine:
         """The machine as this process may use it."""
         cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-        return Machine(tuple(cpus), _gpus(), psutil.virtual_memory().available)
+        memory = psutil.virtual_memory()
+        return Machine(tuple(cpus), _gpus(), memory.available, memory.total)
 
 
 def _gpus() -> tuple[str, ...]:
@@ -77,8 +79,13 @@ def seats(
     Without `workers`, as many as CPUs, GPUs and free memory hold; asked for more, GPUs still bound the number.
 
     Raises:
-        UserError: one run alone needs more GPUs, or with `pin` more CPUs, than there are.
+        UserError: one run alone needs more GPUs or memory, or with `pin` more CPUs, than there are.
     """
+    if machine.total and resources.memory_bytes > machine.total:
+        raise UserError(
+            f"resources.memory={resources.memory}, but this machine has {machine.total / 2**30:.1f} GiB; lower it, or "
+            "run the sweep on a cluster (--launcher slurm, ray)"
+        )
     threads = threads or resources.cpus
     places = _gpu_places(resources.gpus, machine.gpus)
     fit = max(1, len(machine.cpus) // threads)

@@ -35,7 +35,7 @@ HOPELESS = {
     "PartitionTimeLimit": "the partition's time limit is below the one asked for",
     "PartitionNodeLimit": "the partition has too few nodes",
     "BadConstraints": "no node fits the request",
-    "PartitionConfig": "the partition does not fit the request",
+    "PartitionConfig": "the partition does not fit the request: look at its limits of time, nodes and memory",
     "AccountNotAllowed": "the account may not use the partition",
     "QOSNotAllowed": "the quality of service may not use the partition",
 }
