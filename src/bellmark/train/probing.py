@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from bellmark.agents.api import Agent
-from bellmark.config import flatten
 from bellmark.envs.probe import PROBES, Probe, ProbeName
 from bellmark.errors import UserError
 from bellmark.train.evaluate import play
@@ -47,7 +46,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "tdmpc": {
         "model.size": 1,
         "model.episodic": True,
-        "model.bin_limit": 2,
+        "model.bin_limit": 3,
         "slices.size": 32,
         "slices.horizon": 1,
         "planner.horizon": 1,
@@ -128,23 +127,27 @@ def _numbers(values: np.ndarray) -> str:
 
 def _small(family: str, tree: Mapping[str, Any], name: ProbeName) -> dict[str, Any]:
     """The recipe's tree on a probe and at a small size; settings of options that are not chosen are left out."""
-    config = read_config(family, {**tree, "task": {"kind": "probe", "name": name}})
-    small: dict[str, Any] = config.tree()
-    for path, value in {**COMMON, **SMALL[family]}.items():
-        *way, last = path.split(".")
-        node: Any = small
-        for key in way:
-            node = node.get(key) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or last not in node:
-            continue
-        node[last] = {"kind": value} if isinstance(node[last], dict) else value
+    small = {**tree, "task": {"kind": "probe", "name": name}}
+    settings = {**COMMON, **SMALL[family]}
     try:
+        for _ in range(2):  # the first time chooses options, the second sets what belongs to them
+            small = read_config(family, small).tree()
+            for path, value in settings.items():
+                _set(small, path, value)
         return read_config(family, small).tree()
     except UserError as error:
         raise UserError(f"this recipe cannot be made small enough for probes: {error}") from None
 
 
-def changed(family: str, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings under which a recipe is probed, by dotted key: what differs from the recipe."""
-    small = flatten(_small(family, tree, "policy"))
-    return {key: value for key, value in small.items() if flatten(tree).get(key) != value}
+def _set(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted path where the tree has it; a name chooses an option, unless it is chosen already."""
+    *way, last = path.split(".")
+    node: Any = tree
+    for key in way:
+        node = node.get(key) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or last not in node:
+        return
+    if not isinstance(node[last], dict):
+        node[last] = value
+    elif node[last]["kind"] != value:
+        node[last] = {"kind": value}
