@@ -104,6 +104,19 @@ def test_deleted_runs_leave_the_entry_with_its_notes(ledger: Ledger, kept) -> No
     assert "no longer there" not in back and "- the disk was full" in back
 
 
+def test_a_sweep_whose_recipe_is_gone_keeps_its_entry(ledger: Ledger, kept, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger.write_all()
+    text = kept()
+    ledger.file.write_text(ledger.file.read_text().replace("base: gae_ppo_finetune", "base: gone"))
+    options = ["--runs", str(ledger.runs_root), "--sweeps", str(ledger.folder)]
+    assert main(["log", "--file", str(ledger.folder / "EXPERIMENTS.md"), *options]) == 0
+    assert (ledger.folder / "EXPERIMENTS.md").read_text() == text
+    assert "left as it is: sweep duel" in capsys.readouterr().err
+    ledger.file.write_text("question: [")
+    assert main(["log", "--file", str(ledger.folder / "EXPERIMENTS.md"), *options]) == 0
+    assert (ledger.folder / "EXPERIMENTS.md").read_text() == text
+
+
 def test_two_sweeps_and_single_runs_have_entries_of_their_own(ledger: Ledger, kept) -> None:
     ledger.write_all()
     other = Ledger(ledger.folder / "second", {**ledger.question, "name": "rematch", "seeds": [7, 8]})

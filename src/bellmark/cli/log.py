@@ -60,8 +60,10 @@ def log(sweeps: tuple[Path, ...], file: Path, root: Path, folder: Path) -> None:
 
     try:
         known = keys_in(file)
-        dossiers = dict(_dossiers(sweeps, known, root, folder))
-        outcome = write(file, {key: (dossier, judged(dossier)) for key, dossier in dossiers.items()})
+        found = dict(_dossiers(sweeps, known, root, folder))
+        dossiers = {key: dossier for key, dossier in found.items() if dossier is not None}
+        judgements = {key: (dossier, judged(dossier)) for key, dossier in dossiers.items()}
+        outcome = write(file, judgements, unread=found.keys() - dossiers.keys())
     except OSError as error:
         raise UserError(f"log {str(file)!r} cannot be kept: {error.strerror or error}") from None
     for word, keys in (("added", outcome.added), ("renewed", outcome.renewed), ("without runs now", outcome.gone)):
@@ -72,8 +74,13 @@ def log(sweeps: tuple[Path, ...], file: Path, root: Path, folder: Path) -> None:
     click.echo(f"{file}: {len(dossiers)} {'entry' if len(dossiers) == 1 else 'entries'} up to date")
 
 
-def _dossiers(named: tuple[Path, ...], known: list[str], root: Path, folder: Path) -> Iterator[tuple[str, Dossier]]:
-    """Every entry there is something to say about: sweeps with their file, then runs that belong to none."""
+def _dossiers(
+    named: tuple[Path, ...], known: list[str], root: Path, folder: Path
+) -> Iterator[tuple[str, Dossier | None]]:
+    """Every entry there is something to say about: sweeps with their file, then runs that belong to none.
+
+    None: a sweep that has runs, whose file does not plan any more.
+    """
     from bellmark.records import scan
 
     runs = scan(root) if root.is_dir() else []
@@ -83,8 +90,18 @@ def _dossiers(named: tuple[Path, ...], known: list[str], root: Path, folder: Pat
     judged: set[str] = set()
     for name, path in files.items():
         if name in wanted and (path in named or any(run.meta.sweep == name for run in runs)):
-            yield f"{SWEEP}{name}", _planned(path, root)
             judged.add(name)
+            try:
+                yield f"{SWEEP}{name}", _planned(path, root)
+            except UserError as error:
+                if path in named:
+                    raise
+                click.echo(f"left as it is: {error}", err=True)
+                yield f"{SWEEP}{name}", None
+    for name in {str(run.meta.sweep) for run in runs} - judged:
+        if f"{SWEEP}{name}" in known:  # its file is gone or broken: what was written of it still holds
+            judged.add(name)
+            yield f"{SWEEP}{name}", None
     yield from _loose([run for run in runs if run.meta.sweep not in judged], root)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,15 +57,22 @@ def keys_in(file: Path) -> list[str]:
     return [found["key"] for found in _ENTRY.finditer(_read(file))]
 
 
-def write(file: Path, found: Mapping[str, Judged]) -> Outcome:
+def write(file: Path, found: Mapping[str, Judged], *, unread: Collection[str] = ()) -> Outcome:
     """Bring a log up to date with what was found, by key of entry; writing twice changes nothing.
+
+    Args:
+        unread: entries of which nothing can be said now, because their sweep file cannot be read: left as they are.
 
     Raises:
         OSError: the file cannot be read or written.
     """
     former = _read(file)
     changes = _Changes()
-    text = _ENTRY.sub(lambda entry: _renewed(entry, found.get(entry["key"]), changes), former) or PREFACE
+
+    def renewed(entry: re.Match[str]) -> str:
+        return entry[0] if entry["key"] in unread else _renewed(entry, found.get(entry["key"]), changes)
+
+    text = _ENTRY.sub(renewed, former) or PREFACE
     present = {entry["key"] for entry in _ENTRY.finditer(text)}
     for key, (dossier, verdicts) in found.items():
         if key not in present:
