@@ -130,6 +130,12 @@ def _wait(url: str) -> None:
         time.sleep(0.1)
 
 
+def _check(tab: Tab) -> None:
+    """A page without curves is none of the ledger's: the source was changed while it was measured."""
+    if not tab.run("document.querySelectorAll('.panel').length"):
+        raise click.ClickException("the runs are not those of the sweep any more: the source has changed meanwhile")
+
+
 def report(folder: Path) -> dict[str, Any]:
     """Write the one-file report; its cost and size."""
     command = [sys.executable, "-m", "bellmark.cli", "report", f"{NAME}.yaml", "--figures", "none"]
@@ -148,12 +154,14 @@ def measure(folder: Path, run: str, repeats: int) -> dict[str, Any]:
     with Browser() as browser:
         tab = browser.tab()
         pages["one file"] = page(tab, file, repeats)
+        _check(tab)
         pages["one file"]["run_view_ms"] = round(tab.run(view))
         phone = browser.tab(390, 844, phone=True)
         pages["one file, phone"] = page(phone, file, repeats)
         with served(folder) as (address, waits):
             live = browser.tab()
             pages["live sweep"] = page(live, f"{address}sweep/{NAME}", repeats)
+            _check(live)
             pages["live sweep"]["run_view_ms"] = round(live.run(view))
             pages["live, all runs"] = page(browser.tab(), address, repeats)
     return {"report": written, "server_ready_s": waits, "pages": pages}
