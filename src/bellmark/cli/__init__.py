@@ -60,6 +60,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "bellmark.cli.probe:probe",
             "Train a recipe's agent on tasks with known answers, to see which ability is broken.",
         ),
+        "probe-start": Entry(
+            "bellmark.cli.probe_start:probe_start", "Say whether finetuning from a checkpoint can tell methods apart."
+        ),
         "lint": Entry("bellmark.cli.doctor:lint", "Name what is wrong with a configuration before its first step."),
     },
     "Reference": {

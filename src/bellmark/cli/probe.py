@@ -45,8 +45,9 @@ def probe(recipe: str, overrides: tuple[str, ...], only: tuple[str, ...], as_jso
         if not as_json:
             mark = {True: "ok", False: "FAILED", None: "-"}[answer.passed]
             click.echo(f"{answer.probe:<16} {mark:<7} {answer.about}")
-            if answer.passed is False:
-                click.echo(f"{'':<24} expected {answer.expected}; found {answer.found}")
+            if not answer.passed:
+                wanted = f"expected {answer.expected}; found " if answer.expected else "not asked: "
+                click.echo(f"{'':<24} {wanted}{answer.found}")
     if as_json:
         click.echo(json.dumps([answer._asdict() for answer in answers], indent=2))
     return FAILED if any(answer.passed is False for answer in answers) else 0

@@ -19,6 +19,8 @@ from bellmark.agents.api import Agent, Metrics, Policy
 from bellmark.envs.api import BatchedEnv
 from bellmark.train.worlds import as_obs, command, spec_of
 
+NEXT_NOISE = 1_000_003  # between the seeds of two draws of noise
+
 
 @dataclass(frozen=True)
 class Episodes:
@@ -44,12 +46,16 @@ def play(
     *,
     deterministic: bool,
     gamma: float = 1.0,
+    noise: int = 0,
     film: bool = False,
     watch: Callable[[], None] = unwatched,
 ) -> Episodes:
-    """Play one episode in every world of `env` from the start states of `seed`; `watch` is called at every step."""
+    """Play one episode in every world of `env` from the start states of `seed`; `watch` is called at every step.
+
+    `noise` numbers the draws of a policy's own noise from the same start states.
+    """
     spec = spec_of(env)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed + NEXT_NOISE * noise)
     obs, _ = env.reset(seed=seed)
     alive = np.arange(env.num_envs)
     state, first = policy.initial(env.num_envs), torch.ones(env.num_envs, dtype=torch.bool)

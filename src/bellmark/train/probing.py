@@ -46,7 +46,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "tdmpc": {
         "model.size": 1,
         "model.episodic": True,
-        "model.bin_limit": 3,
+        "model.bin_limit": 2,
         "slices.size": 32,
         "slices.horizon": 1,
         "planner.horizon": 1,
@@ -54,7 +54,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
         "planner.elites": 8,
         "planner.policy_plans": 8,
         "planner.iterations": 4,
-        "steps": 600,
+        "steps": 800,
         "collect.random_steps": 500,
         "collect.pretrain": 300,
         "collect.insert_every": 1,
@@ -63,7 +63,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
         "optimizer.encoder": 1,
         "target.slow_rate": 0.1,
         "discount": "fixed",
-        "discount.gamma": 0.9,
+        "discount.gamma": 0.8,
     },
     "dreamer": {
         "model.deter": 64,
@@ -81,6 +81,12 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
         "optimizer.warmup": 50,
     },
 }
+# Probes that a family cannot be asked, and why.
+BEYOND: Mapping[str, Mapping[ProbeName, str]] = {
+    "tdmpc": {
+        "terminal": "its observations are multiples of one another, which the encoder's LayerNorm cannot tell apart"
+    }
+}
 COMMON = {"collect.log_every": 100, "evaluation.every": 100, "evaluation.episodes": 4}
 
 
@@ -97,6 +103,9 @@ class Ability(NamedTuple):
 def probe(family: str, tree: Mapping[str, Any], names: Sequence[ProbeName] = ()) -> Iterator[Ability]:
     """Train the configuration on each probe (default: all) in turn and judge what it has learned."""
     for name in names or tuple(PROBES):
+        if reason := BEYOND.get(family, {}).get(name):
+            yield Ability(name, PROBES[name].about, "", reason, None)
+            continue
         config = read_config(family, _small(family, tree, name))
         with tempfile.TemporaryDirectory() as folder:
             agent = make_agent(config, Path(folder), 1, "cpu", lambda line: None)
