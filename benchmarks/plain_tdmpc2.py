@@ -2,8 +2,8 @@
 
 The official program cannot be installed beside the benchmark, so this stands for it: stock Mish, softmax SimNorm over
 groups of eight neighbours, an ensemble by `torch.vmap` of which every member is computed and two are read, the policy's
-plans scored again in each iteration, losses step by step, Adam with global clipping. Source: Hansen et al. 2024;
-`../shared` facts of its repository. It is not used for learning.
+plans scored again in each iteration, losses step by step, Adam with global clipping. Source: Hansen et al. 2024
+and its repository. It is not used for learning.
 """
 
 from __future__ import annotations
