@@ -38,6 +38,9 @@ def main(folder: Path) -> int:
             mark.write_text(str(step))
             if behave == "crash" and step == 2:
                 raise RuntimeError("boom")
+            if behave == "ill" and step == 2:
+                writer.finish("stopped", "loss/value is not finite")
+                return 0
             if behave == "killed" and step == 2:
                 os.kill(os.getpid(), signal.SIGKILL)
             if asked or (behave == "requeue" and step == start + 4) or behave == "stuck":

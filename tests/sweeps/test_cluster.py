@@ -109,6 +109,11 @@ def test_a_job_that_dies_is_submitted_again_and_its_runner_is_no_orphan(
     assert run.curve("eval/success").step.tolist() == list(range(1, 11))
 
 
+def test_a_run_that_the_doctor_stopped_is_not_done(sweep_of: Make, tmp_path: Path, cluster: Processes) -> None:
+    outcome = launch(sweep_of(set={"behave": "ill"}, seeds=[1]), tmp_path / "runs", cluster)
+    assert (outcome.exit_code, list(outcome.failed.values())) == (1, ["stopped: loss/value is not finite"])
+
+
 def test_a_run_that_asks_for_it_is_called_again(sweep_of: Make, tmp_path: Path, cluster: Processes) -> None:
     outcome = launch(sweep_of(seeds=[1], set={"behave": "requeue"}), tmp_path / "runs", cluster)
     assert (outcome.exit_code, len(cluster.submitted)) == (0, 3)

@@ -116,6 +116,13 @@ def test_bad_input_is_passed_on(sweep_of: Make, tmp_path: Path) -> None:
     assert list(outcome.failed.values()) == ["gamma=7 is too much"]
 
 
+def test_a_run_that_the_doctor_stopped_is_not_done(sweep_of: Make, tmp_path: Path) -> None:
+    outcome, after = launch(sweep_of(set={"behave": "ill"}, seeds=[1]), tmp_path / "runs")
+    assert (outcome.exit_code, outcome.done) == (1, ())
+    assert list(outcome.failed.values()) == ["stopped: loss/value is not finite"]
+    assert after.to_run() == ()
+
+
 def test_requeued_runs_go_on_where_they_were(sweep_of: Make, tmp_path: Path) -> None:
     view = Recorder()
     outcome, after = launch(sweep_of(set={"behave": "requeue"}, seeds=[1]), tmp_path / "runs", view=view)

@@ -19,7 +19,19 @@ from bellmark.errors import UserError
 from bellmark.records import Provenance, collect_provenance
 from bellmark.records.liveness import former_status
 from bellmark.sweeps.cell import Cell, forget_note, read_note
-from bellmark.sweeps.launch import BAD_INPUT, DONE, REQUEUE, RUN_CELL, Outcome, Stop, created, line_of, why
+from bellmark.sweeps.launch import (
+    BAD_INPUT,
+    DONE,
+    FAILED,
+    REQUEUE,
+    RUN_CELL,
+    Outcome,
+    Stop,
+    created,
+    line_of,
+    stopped,
+    why,
+)
 from bellmark.sweeps.progress import Board, Line, Silent, View
 from bellmark.sweeps.schema import Resources
 from bellmark.sweeps.seats import THREAD_VARIABLES
@@ -213,7 +225,10 @@ class _Launch:
 
     def _settle(self, flight: _Flight, code: int | None, reason: str) -> None:
         line, run = flight.line, flight.line.run
-        if code == DONE:
+        if code == DONE and (ill := stopped(run.dir)):
+            self._fail(line, FAILED, ill)
+            line.state = "stopped"
+        elif code == DONE:
             line.state = "done"
         elif code not in (None, REQUEUE):
             self._fail(line, code, reason or why(code, run.dir))

@@ -12,6 +12,7 @@ from types import FrameType
 
 from bellmark.errors import UserError
 from bellmark.records import Provenance, RunMeta, create_run, now_utc, read_status
+from bellmark.records.liveness import former_status
 from bellmark.records.space import full_message, is_full, out_of_room
 from bellmark.sweeps.progress import Line
 from bellmark.sweeps.work import Plan, PlannedRun
@@ -117,6 +118,12 @@ def created(plan: Plan, run: PlannedRun, device: str, origin: Provenance) -> Non
     except OSError as error:
         text = full_message(plan.home) if is_full(error) else f"{run.dir} cannot be written: {error.strerror}"
         raise UserError(text) from None
+
+
+def stopped(folder: Path) -> str:
+    """Why the doctor ended a run whose runner had nothing to complain of; "" when the run is done."""
+    status = former_status(folder)
+    return f"stopped: {status.reason}" if status.state == "stopped" else ""
 
 
 def why(code: int, folder: Path) -> str:

@@ -23,6 +23,7 @@ from bellmark.records import collect_provenance, read_status
 from bellmark.sweeps.launch import (
     BAD_INPUT,
     DONE,
+    FAILED,
     GRACE_SECONDS,
     REQUEUE,
     RUN_CELL,
@@ -30,6 +31,7 @@ from bellmark.sweeps.launch import (
     Stop,
     created,
     line_of,
+    stopped,
     why,
 )
 from bellmark.sweeps.progress import Board, Line, Silent, View
@@ -167,7 +169,10 @@ class _Launch:
         """What a worker's exit code means for its run."""
         line, run = worker.line, worker.line.run
         self._read(line)
-        if code == DONE:
+        if code == DONE and (ill := stopped(run.dir)):
+            self._fail(line, FAILED, ill)
+            line.state = "stopped"
+        elif code == DONE:
             line.state = "done"
         elif code == REQUEUE and self.stop.asked:
             line.state = "preempted"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bellmark.sweeps.cluster import Job
 from bellmark.sweeps.schema import Resources
 
 DEMAND = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}  # as Ray names a node's resources and a task's
+KNOCK_SECONDS = 10.0
 RETRIES = 20  # of a task whose node or worker is lost; cells that get nowhere give up before
 
 
@@ -43,10 +45,11 @@ class RayCluster:
 
         self._ray = ray
         try:
+            _knock(address)
             ray.init(
                 address=address or None, log_to_driver=False, ignore_reinit_error=True, logging_level=logging.ERROR
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"--address {address}: no Ray cluster answers there: {_first_line(error)}") from None
         needs = _needs(resources)
         _check(needs, [node["Resources"] for node in ray.nodes() if node["Alive"]])
@@ -77,6 +80,17 @@ class RayCluster:
 def call(cell: Callable[[], int]) -> int:
     """What a Ray worker runs."""
     return cell()
+
+
+def _knock(address: str) -> None:
+    """Ask at a plain host:port whether anybody is there: Ray itself would try for minutes.
+
+    Raises:
+        OSError: nobody is.
+    """
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "://" not in address:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def _begun(folder: Path) -> bool:
