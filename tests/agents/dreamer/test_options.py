@@ -14,8 +14,8 @@ from bellmark.config import Knob, flatten, knobs
 from bellmark.errors import UserError
 
 # Read by the loop that runs a learner (tested in tests/train), or saying what the task is or where a run begins.
-ELSEWHERE = ("task", "evaluation.e", "evaluation.s", "checkpoints", "doctor", "start", "collect.envs", "collect.capacity",
-             "collect.insert_every", "collect.log_every", "collect.where", "stop",
+ELSEWHERE = ("task", "evaluation.e", "evaluation.s", "checkpoints", "doctor", "start", "collect.envs",
+             "collect.capacity", "collect.insert_every", "collect.log_every", "collect.where", "stop",
              "model.size")  # fmt: skip  # the small agent sets every width; tests of recipes count parameters
 KNOBS = {k.path + "@" + k.choice: k for k in knobs(Dreamer) if not k.path.startswith(ELSEWHERE)}
 OPTIONS = sorted({(k.path, name) for k in KNOBS.values() for name in k.options})
