@@ -9,6 +9,7 @@ Axes: T steps, P positions, H dynamics heads, M value members, B slices, L laten
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -225,7 +226,7 @@ def value_metrics(value_MPB: Tensor, target: Target) -> Metrics:
 
 def policy_metrics(gaussian: Gaussian, states: Tensor) -> Metrics:
     """How wide the policy is, and how widely its loss spreads over states."""
-    entropy = (gaussian.log_std + 0.5 * torch.log(torch.tensor(2 * torch.pi * torch.e))).sum(-1)
+    entropy = (gaussian.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
     return {
         "policy/log_std": gaussian.log_std.mean(),
         "policy/entropy": entropy.mean(),
