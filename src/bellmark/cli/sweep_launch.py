@@ -51,7 +51,13 @@ def launcher_options(function: F) -> F:
         click.option("--account", help="Slurm: account to charge."),
         click.option("--time", help="Slurm: longest time of a job, 10:00:00 or 2h. [default: resources.walltime]"),
         click.option("--partition", help="Slurm: partition. [default: the cluster's]"),
-        click.option("--launcher", type=click.Choice(["local", "slurm", "ray"]), default="local", show_default=True),
+        click.option(
+            "--launcher",
+            type=click.Choice(["local", "slurm", "ray"]),
+            default="local",
+            show_default=True,
+            help="Where the runs go on: this machine, a Slurm cluster, a Ray cluster.",
+        ),
     ):
         function = option(function)
     return function
