@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("tiny")
 
 # Read by the loop that runs a learner (tested in tests/train), or saying what the task is.
 ELSEWHERE = ("task", "evaluation", "checkpoints", "doctor", "collect.envs", "collect.capacity", "collect.insert_every",
-             "collect.log_every")  # fmt: skip
+             "collect.log_every", "collect.where")  # fmt: skip
 KNOBS = {k.path + "@" + k.choice: k for k in knobs(Tdmpc) if not k.path.startswith(ELSEWHERE)}
 OPTIONS = sorted({(k.path, name) for k in KNOBS.values() for name in k.options})
 # Knobs whose effect needs something else to be set; the reason is what they do.
