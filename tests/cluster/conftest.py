@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,24 +15,11 @@ collect_ignore_glob = [f"test_{name}.py" for name in ("slurm", "ray") if name no
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], float]:
-    """The runs when nothing happens to them, and the seconds that they took."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What every run records when nothing happens to it, by name."""
     from disturbed import curves, started, write_sweep
 
     folder = tmp_path_factory.mktemp("undisturbed")
-    began = time.monotonic()
     launcher = started(write_sweep(folder), folder / "runs", "--workers", "2")
     assert launcher.wait(300) == 0
-    return curves(folder / "runs"), time.monotonic() - began
-
-
-@pytest.fixture(scope="session")
-def undisturbed(reference: tuple[dict[str, object], float]) -> dict[str, object]:
-    """What every run records when nothing happens to it, by name."""
-    return reference[0]
-
-
-@pytest.fixture(scope="session")
-def took(reference: tuple[dict[str, object], float]) -> float:
-    """Seconds of an undisturbed launch."""
-    return reference[1]
+    return curves(folder / "runs")

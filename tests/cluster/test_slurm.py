@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from disturbed import RUNS, called, check, no_orphans, said, saved, started, wait_for, write_sweep
 from real_slurm import RealSlurm
+
+from bellmark.records import scan
 
 Curves = dict[str, object]
 LAUNCH = ("--launcher", "slurm", "--partition", "main", "--time", "10:00", "--grace", "30")
@@ -54,11 +60,22 @@ def test_requeue_and_a_killed_launcher(slurm: RealSlurm, undisturbed: Curves, tm
     no_orphans(root)
 
 
-def test_walltime(slurm: RealSlurm, undisturbed: Curves, took: float, tmp_path: Path) -> None:
+def test_walltime(slurm: RealSlurm, undisturbed: Curves, tmp_path: Path) -> None:
     file, root = write_sweep(tmp_path), tmp_path / "runs"
-    before_the_end = 60 - min(45, max(12, int(0.6 * took)))  # so that no run ends in its first job
-    launcher = started(file, root, "--launcher", "slurm", "--time", "1", "--grace", str(before_the_end))
-    wait_for(lambda: _asked(root) == RUNS, PATIENCE, "both runs to be told")
+    began = time.monotonic()
+    launcher = started(file, root, *LAUNCH)
+    wait_for(saved(root, step=1_000), PATIENCE, "checkpoints")
+    runners = [psutil.Process(run.status.pid) for run in scan(root)]
+    for runner in runners:
+        runner.suspend()  # so that it cannot be done before Slurm looks at the clock
+    # a minute more or less, whatever the load: Slurm then sends SIGUSR2 within half a minute
+    limit = 1 + int(time.monotonic() - began + 15) // 60
+    for job in queue(slurm):
+        slurm.run("scontrol", "update", f"JobId={job}", f"TimeLimit={limit}")
+    wait_for(lambda: all(map(_told, runners)), PATIENCE, "both runs to be told")
+    for runner in runners:
+        runner.resume()
+    wait_for(lambda: _asked(root) == RUNS, PATIENCE, "both runs to save themselves")
     for job in queue(slurm):
         slurm.run("scontrol", "update", f"JobId={job}", "TimeLimit=10")  # the rest in one go
     finish(launcher, root)
@@ -128,6 +145,13 @@ def test_impossible_requests_are_refused(slurm: RealSlurm, tmp_path: Path) -> No
         assert launcher.wait(PATIENCE) == 2, root.with_suffix(".out").read_text()
         assert why in said(root)
     assert queue(slurm) == []
+
+
+def _told(process: psutil.Process) -> bool:
+    """Whether a stop signal waits for a suspended process."""
+    waiting = re.search(r"ShdPnd:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+    assert waiting is not None
+    return bool(int(waiting[1], 16) & (1 << signal.SIGUSR2 - 1 | 1 << signal.SIGTERM - 1))
 
 
 def _asked(root: Path) -> int:

@@ -41,14 +41,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str,
     return found
 
 
-def killed_at(what: str, times: range, undisturbed: dict[int, object], folder: Path) -> None:
-    run = made(chain_sweep(folder, steps=60), folder / "runs")
+def killed_at(what: str, times: range, undisturbed: dict[int, object], folder: Path, steps: int = 60) -> None:
+    run = made(chain_sweep(folder, steps=steps), folder / "runs")
     for n in times:
         assert worker(run, f"{what}:{n}").wait(60) == -signal.SIGKILL
         whole(folder / "runs", torn_ends=what == "half-write")
     assert worker(run).wait(60) == 0
     whole(folder / "runs", torn_ends=what == "half-write")
-    assert values(run) == undisturbed[60]
+    assert values(run) == undisturbed[steps]
 
 
 @pytest.mark.parametrize("what", CALLS)
@@ -61,7 +61,7 @@ def test_killed_at_every_kind_of_system_call(what: str, undisturbed: dict[int, o
 @pytest.mark.parametrize("what", CALLS)
 def test_killed_at_later_system_calls(what: str, undisturbed: dict[int, object], tmp_path: Path) -> None:
     """16 kills."""
-    killed_at(what, range(5, 9), undisturbed, tmp_path)
+    killed_at(what, range(5, 9), undisturbed, tmp_path, steps=1_500)
 
 
 def random_kills(folder: Path, kills: int, seed: int) -> Path:
