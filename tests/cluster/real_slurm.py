@@ -103,6 +103,10 @@ class RealSlurm:
         for process in psutil.process_iter(["name"]):
             if process.info["name"] == "slurmstepd" and self._belongs(process, str(self.folder)):
                 self._kill(process.pid)
+        for process in psutil.process_iter(["cmdline"]):  # scripts of jobs whose daemons are gone, with their srun
+            if any(part.startswith(f"{self.folder}/spool-") for part in process.info["cmdline"] or ()):
+                for child in (*process.children(recursive=True), process):
+                    self._kill(child.pid)
         os.environ.pop("SLURM_CONF", None)
 
     def states(self) -> list[str]:
