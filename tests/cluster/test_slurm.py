@@ -150,7 +150,7 @@ def test_impossible_requests_are_refused(slurm: RealSlurm, tmp_path: Path) -> No
 
 
 def _told(process: psutil.Process) -> bool:
-    """Whether a stop signal waits for a suspended process, or Slurm has woken it for that (it sends SIGCONT as well)."""
+    """Whether a stop signal waits for a suspended process, or Slurm has woken it (it sends SIGCONT too)."""
     if not process.is_running():
         return True
     try:
