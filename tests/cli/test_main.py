@@ -54,7 +54,7 @@ def test_no_arguments_show_the_help(capsys) -> None:
     ("arguments", "says"),
     [
         (["trian"], "unknown command 'trian'; did you mean train"),
-        (["zzz"], "unknown command 'zzz'; known: "),
+        (["zzz"], "unknown command 'zzz'; "),
         (["--hepl"], "unknown option '--hepl'; did you mean --help?"),
         (["recipes", "--jsn"], "unknown option '--jsn'; did you mean --json?"),
         (["recipes", "surplus"], "got unexpected extra argument"),

@@ -65,7 +65,9 @@ def batch(made: DreamerAgent, seed: int = 0) -> Batch:
     rssm = made.nets.rssm
     return Batch(
         obs=choices(256, *spec.obs_shape).to(torch.uint8) if spec.pixels else normal(*spec.obs_shape),
-        action=torch.nn.functional.one_hot(choices(actions), actions).float() if spec.discrete else normal(actions),
+        action=torch.nn.functional.one_hot(choices(actions), actions).to(torch.get_default_dtype())
+        if spec.discrete
+        else normal(actions),
         reward=normal().masked_fill(first, 0.0),
         terminated=ends,
         first=first,

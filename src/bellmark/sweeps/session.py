@@ -61,8 +61,7 @@ def session(plan: Plan, launcher: str, options: Mapping[str, Any]) -> Iterator[f
         launch = Launch(launcher=launcher, options=dict(options), host=this_host(), pid=os.getpid())
         try:
             lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+            os.write(lock.fileno(), str(os.getpid()).encode())  # unbuffered: nothing is left to fail when it is closed
             write_atomic(folder / LAUNCH, pretty(launch))
         except OSError as error:
             text = full_message(folder) if is_full(error) else f"{folder} cannot be written: {error.strerror}"

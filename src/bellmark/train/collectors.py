@@ -274,6 +274,7 @@ def work(job: Job, ring: Ring, wires: Wires, errors: Connection) -> None:
     for number in QUIET:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     try:
         _collect(job, ring, wires)
     except UserError as error:

@@ -35,13 +35,14 @@ def terms(made: DreamerAgent) -> dict[str, Tensor]:
     model, _ = model_terms(nets, states, lesson, learning)
     seen = features(states.deter_TDB, states.stoch_TSKB)
     dreamed = dream(nets, seen, learning.imagination.horizon, made.generator)
-    logits = nets.value.rows(dreamed.features_FHN.flatten(1)).unflatten(0, (learning.imagination.horizon + 1, -1))
-    worth = judge(nets, dreamed, nets.bins.decode(logits.detach()), learning, made.gamma)
+    logits = nets.value.rows(dreamed.features_FHN.flatten(1))
+    value = nets.bins.decode(logits.detach()).view(dreamed.features_FHN.shape[1:])
+    worth = judge(nets, dreamed, value, learning, made.gamma)
     boot = worth.target_HN[0].view_as(lesson.reward_TB)
     return {
         **model,
         "policy": policy_term(nets, dreamed, worth, worth.target_HN - worth.value_HN, 0.1)[0],
-        "value": value_term(nets, logits[:-1], worth.target_HN, worth.slow_HN, worth.weight_HN, learning.critic),
+        "value": value_term(nets, logits[: worth.target_HN.numel()], *worth.lessons(), learning.critic),
         "repval": replayed_term(nets, seen, lesson, boot, learning),
     }
 

@@ -23,7 +23,7 @@ def choices() -> dict[str, list[str]]:
     """Every option of the configuration and what it may be, from the types; an option of an option keeps all its."""
     found: dict[str, list[str]] = {}
     for k in knobs(Finetune):
-        if k.options:
+        if k.options and not k.path.startswith("evaluation."):  # tested with the run loop
             found.setdefault(k.path, []).extend(o for o in k.options if o not in found.get(k.path, []))
     return found
 
@@ -149,6 +149,7 @@ INERT = {
     "evaluation.episodes": "how a policy is judged",
     "evaluation.seed": "how a policy is judged",
     "evaluation.sampled": "how a policy is judged",
+    **{f"evaluation.stop.{key}": "when a run ends" for key in ("metric", "level", "evaluations")},
     "checkpoints.seconds": "what is kept on disk",
     "checkpoints.every": "what is kept on disk",
     "doctor.on_critical": "when a run ends",

@@ -39,7 +39,6 @@ class DreamerAgent:
     def __init__(self, config: Dreamer, spec: Spec, device: str) -> None:
         """Build for a task's sizes."""
         keep_freed_memory()
-        torch.set_flush_denormal(True)
         self.config, self.spec, self.device = config, spec, torch.device(device)
         self.gamma = config.learning.discount.gamma
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
@@ -121,9 +120,8 @@ class DreamerAgent:
         seen = features(states.deter_TDB[last:], states.stoch_TSKB[last:])
         lesson = lesson._replace(**{name: getattr(lesson, name)[last:] for name in ROWS})
         dreamed = dream(nets, seen, learning.imagination.horizon, self.generator)
-        horizon = dreamed.action_AHN.shape[1]
-        logits = nets.value.rows(dreamed.features_FHN.flatten(1)).unflatten(0, (horizon + 1, -1))
-        value = nets.bins.decode(logits.detach())
+        logits = nets.value.rows(dreamed.features_FHN.flatten(1))
+        value = nets.bins.decode(logits.detach()).view(dreamed.features_FHN.shape[1:])
         worth = judge(nets, dreamed, value, learning, learning.discount.gamma)
         advantage = self._advantage(worth)
         coef = learning.entropy.at(step / self.config.steps)
@@ -131,7 +129,7 @@ class DreamerAgent:
         boot = worth.target_HN[0].view_as(lesson.reward_TB)
         terms = {
             "policy": policy,
-            "value": value_term(nets, logits[:-1], worth.target_HN, worth.slow_HN, worth.weight_HN, learning.critic),
+            "value": value_term(nets, logits[: worth.target_HN.numel()], *worth.lessons(), learning.critic),
             "repval": replayed_term(nets, seen, lesson, boot, learning),
         }
         metrics = {

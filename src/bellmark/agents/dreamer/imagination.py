@@ -35,6 +35,10 @@ class Worth(NamedTuple):
     weight_HN: Tensor  # probability that the dream has got to this row
     slow_HN: Tensor  # the slow critic's values
 
+    def lessons(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Targets, the slow critic's values and weights, (H N,) each."""
+        return self.target_HN.flatten(), self.slow_HN.flatten(), self.weight_HN.flatten()
+
 
 WEIGHTS = {
     "continue": lambda alive: alive.cumprod(0),

@@ -20,6 +20,7 @@ from bellmark.nets.rssm import States
 from bellmark.ops import categorical
 from bellmark.ops.lambda_return import lambda_return
 from bellmark.ops.two_hot import cross_entropy
+from bellmark.ops.two_targets import cross_entropy_two
 
 Terms = dict[str, Tensor]
 OVER_LATENTS = {"sum": lambda kl: kl.sum(0), "mean": lambda kl: kl.mean(0)}
@@ -50,7 +51,7 @@ def model_terms(nets: Networks, states: States, lesson: Lesson, learning: Learni
     """Reconstruction, reward, continuation and the two divergences."""
     posterior, shape = states.probs_TSKB.movedim(0, 2).flatten(2), lesson.reward_TB.shape
     seen = features(states.deter_TDB, states.stoch_TSKB)
-    alive = learning.discount.continuation.target((~lesson.terminated_TB).float(), learning.discount.gamma)
+    alive = learning.discount.continuation.target((~lesson.terminated_TB).to(lesson.reward_TB), learning.discount.gamma)
     kl = divergences(posterior, nets.rssm.prior(seen[: nets.rssm.deter]), learning.divergence)
     free = learning.divergence.free
     return Model(
@@ -83,17 +84,15 @@ def policy_term(
         advantage_HN: scaled.
         coef: weight of the entropy.
     """
-    outputs = nets.policy(dreamed.features_FHN[:, :-1].flatten(1))
+    outputs = nets.policy(dreamed.features_FHN.flatten(1)[:, : advantage_HN.numel()])  # the last row's is not learned
     log_prob = nets.actor.log_prob(outputs, dreamed.action_AHN.flatten(1)).view_as(advantage_HN)
     entropy = nets.actor.entropy(outputs).view_as(advantage_HN)
     return -(worth.weight_HN * (log_prob * advantage_HN + coef * entropy)).mean(), entropy.detach().mean()
 
 
 def value_term(nets: Networks, logits: Tensor, target: Tensor, slow: Tensor, weight: Tensor, chosen: Critic) -> Tensor:
-    """Cross entropy against the returns and against the slow critic's means, (): all (*B,), logits (*B, K)."""
-    toward_return = cross_entropy(nets.bins, logits, target)
-    toward_slow = cross_entropy(nets.bins, logits, slow)
-    return (weight * (toward_return + chosen.slow_weight * toward_slow)).mean()
+    """Cross entropy against the returns and against the slow critic's means, (): all (N,), logits (N, K)."""
+    return (weight * cross_entropy_two(nets.bins, logits, target, slow, chosen.slow_weight)).mean()
 
 
 def replayed_term(nets: Networks, seen: Tensor, lesson: Lesson, boot_TB: Tensor, learning: Learning) -> Tensor:
@@ -105,7 +104,7 @@ def replayed_term(nets: Networks, seen: Tensor, lesson: Lesson, boot_TB: Tensor,
     seen = seen[:, : -boot_TB.shape[1]]  # nothing follows the last row
     logits = nets.value.rows(seen if critic.into_model else seen.detach())
     with torch.no_grad():
-        alive, going = (~lesson.terminated_TB).float(), (~lesson.last_TB).float()
+        alive, going = ((~cut).to(lesson.reward_TB) for cut in (lesson.terminated_TB, lesson.last_TB))
         target = lambda_return(lesson.reward_TB, alive * gamma, going * critic.lambda_, boot_TB)
         slow = nets.bins.decode(nets.slow_value.rows(seen))
     return value_term(nets, logits, target.flatten(), slow, going[:-1].flatten(), critic)
@@ -116,7 +115,7 @@ def lesson_of(batch: Batch, context: int, classes: int) -> Lesson:
 
     Without context, slices begin at nothing, after no action.
     """
-    deter, stoch = batch.extras["deter"][0].float().t(), batch.extras["stoch"][0].long().t()
+    deter, stoch = batch.extras["deter"][0].to(batch.reward).t(), batch.extras["stoch"][0].long().t()
     led = torch.cat((torch.zeros_like(batch.action[:1]), batch.action[:-1]))
     ends = torch.cat((batch.first[1:], torch.zeros_like(batch.first[:1]))) | batch.terminated
     return Lesson(

@@ -71,7 +71,7 @@ class PictureEncoder(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """(N, height, width, 3) uint8 -> (width, N)."""
-        x = obs.permute(0, 3, 1, 2).float() / 255 - 0.5
+        x = obs.permute(0, 3, 1, 2).to(torch.get_default_dtype()) / 255 - 0.5
         for layer in self.layers:
             x = layer.finish(F.max_pool2d(layer(x), 2))  # type: ignore[operator]
         return x.flatten(1).t()
@@ -100,7 +100,7 @@ class PictureDecoder(nn.Module):
 
     def loss(self, seen: Tensor, obs: Tensor) -> Tensor:
         """(F, N) against (N, height, width, 3) -> (N,)."""
-        return (self._brightness(seen) - obs.float() / 255).square().sum((-3, -2, -1))
+        return (self._brightness(seen) - obs.to(seen) / 255).square().sum((-3, -2, -1))
 
     def forward(self, seen: Tensor) -> Tensor:
         """The expected picture (N, height, width, 3), uint8."""
