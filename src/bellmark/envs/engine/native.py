@@ -1,8 +1,9 @@
 """The engine's inner loop in C (`sweep.c`): compiled by the system's compiler at first use, kept in the user's cache.
 
-Fifty lines that only call MuJoCo; without a compiler, or under `BELLMARK_NATIVE=0`, the same loop runs in Python with
-the same results, slower on several threads. MuJoCo's fatal errors (a model with too little memory for its contacts),
-which its Python bindings turn into exceptions, end the process when they happen in C.
+A queue of worlds and the threads that step them, in calls of MuJoCo's functions; without a compiler, or under
+`BELLMARK_NATIVE=0`, the same loop runs in Python with the same results, slower on several threads. MuJoCo's fatal
+errors (a model with too little memory for its contacts), which its Python bindings turn into exceptions, end the
+process when they happen in C.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import NamedTuple
 import mujoco
 
 SOURCE = Path(__file__).with_name("sweep.c")
-FLAGS = ("-O2", "-shared", "-fPIC")
+FLAGS = ("-O2", "-shared", "-fPIC", "-pthread")
 COMPILE_SECONDS = 60
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,16 @@ class Sweep(ctypes.Structure):
     ]
 
 
+CREW, COUNT = ctypes.c_void_p, ctypes.c_int64
+SIGNATURES = {
+    "hire": ((ctypes.c_void_p, COUNT, COUNT, ctypes.c_int), CREW),
+    "start": ((CREW, COUNT), None),
+    "next": ((CREW, COUNT), COUNT),
+    "rest": ((CREW,), None),
+    "dismiss": ((CREW,), None),
+}
+
+
 class Native(NamedTuple):
     """The compiled loop and the addresses of MuJoCo's functions in the library that Python has loaded."""
 
@@ -53,8 +64,9 @@ def native() -> Native | None:
         return None
     try:
         loop, engine = ctypes.CDLL(str(_compiled())), _loaded_mujoco()
-        for function in (loop.begin, loop.interval):
-            function.argtypes, function.restype = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64), None
+        for name, (arguments, result) in SIGNATURES.items():
+            function = getattr(loop, name)
+            function.argtypes, function.restype = arguments, result
         names = {"first": "mj_step1", "whole": "mj_step", "second": "mj_step2", "get_state": "mj_getState"}
         functions = {field: ctypes.cast(getattr(engine, name), ctypes.c_void_p).value for field, name in names.items()}
     except (OSError, AttributeError, subprocess.SubprocessError) as error:

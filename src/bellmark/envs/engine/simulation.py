@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 
 from bellmark.envs.api import Exactness, Indices, Transition
 from bellmark.envs.engine.pool import Pool, cores
-from bellmark.envs.engine.stepper import ENDED, GOING, NON_FINITE, REASONS, STATE, Buffers, stepper
+from bellmark.envs.engine.stepper import ENDED, GOING, NON_FINITE, REASONS, STATE, Buffers, Read, stepper
 from bellmark.envs.engine.task import Floats, MujocoTask, never
 from bellmark.envs.failures import Failure, Failures
 from bellmark.envs.painter import Painter
 
-SHARES = 2  # parts of a batch per thread: some balance between slow and fast worlds, few hand-overs
 mujoco.set_mju_user_warning(
     logging.getLogger(__name__).info
 )  # MuJoCo's default writes MUJOCO_LOG.TXT into the working directory
@@ -65,8 +64,9 @@ class MujocoSimulation:
         self._obs = np.zeros((num_envs, task.observation_size))
         self._turn = Buffers.empty(self.model, num_envs)
         self._ends = any(world.terminated is not never for world in self.worlds)
-        self._stepper = stepper(self.model, self.datas, task.order(self.model, task.substeps), self._turn)
         self._pool = Pool(min(threads or cores(), num_envs))
+        phases = task.order(self.model, task.substeps)
+        self._stepper = stepper(self.model, self.datas, phases, self._turn, action_repeat, self._pool)
         self._painter = Painter(self.model)
 
     def begin(self, indices: Indices, rngs: Sequence[np.random.Generator]) -> NDArray[Any]:
@@ -89,8 +89,7 @@ class MujocoSimulation:
         turn.controls[:count] = self.task.control(np.clip(actions, -1.0, 1.0))
         turn.status[:count] = np.where(np.isfinite(actions).all(axis=1), GOING, NON_FINITE)
         rewards: list[float] = [0.0] * count
-        size = -(-count // (self._pool.threads * SHARES)) if self._pool.threads > 1 else count
-        self._pool.run(lambda part: self._drive(part * size, min(count, (part + 1) * size), rewards), -(-count // size))
+        self._stepper.drive(count, self._reader(indices.tolist(), rewards))
         status = turn.status[:count].copy()
         terminated, reward = status != GOING, np.array(rewards)
         for k in np.flatnonzero(terminated & (status != ENDED)).tolist():
@@ -123,27 +122,29 @@ class MujocoSimulation:
 
     def close(self) -> None:
         """Stop the threads and free the drawing contexts."""
+        self._stepper.close()
         self._pool.close()
         self._painter.close()
 
-    def _drive(self, low: int, high: int, rewards: list[float]) -> None:
-        """One agent step of rows low..high-1 of the turn; MuJoCo's part of it is one call per control interval."""
-        status, advance, worlds = self._turn.status, self._stepper, self.worlds
-        rows = everyone = list(enumerate(self._turn.slots[low:high].tolist(), low))
-        advance.begin(low, high)
-        for _ in range(self.action_repeat):
-            advance.interval(low, high)
-            if status[low:high].any():
-                rows = [(k, slot) for k, slot in everyone if status[k] == GOING]
-            for k, slot in rows:
-                rewards[k] += worlds[slot].reward()
-            if self._ends:
-                for k, slot in rows:
-                    if worlds[slot].terminated():
-                        status[k] = ENDED
-        for k, slot in everyone:
-            if status[k] in (GOING, ENDED):
-                worlds[slot].observe(self._obs[slot])
+    def _reader(self, slots: list[int], rewards: list[float]) -> Read:
+        """What is read from a world after a control interval of the turn, and whether it takes another."""
+        status, worlds, obs, ends = self._turn.status, self.worlds, self._obs, self._ends
+        left = [self.action_repeat] * len(slots)
+
+        def read(k: int) -> bool:
+            world = worlds[slots[k]]
+            if status[k] != GOING:
+                return False
+            rewards[k] += world.reward()
+            left[k] -= 1
+            if ends and world.terminated():
+                status[k] = ENDED
+            elif left[k]:
+                return True
+            world.observe(obs[slots[k]])
+            return False
+
+        return read
 
     def _default(self, slot: int) -> None:
         mujoco.mj_resetData(self.model, self.datas[slot])
