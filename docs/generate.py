@@ -84,7 +84,7 @@ def cli_page() -> str:
         "Exit codes: 0 done; 1 a bug, with its traceback; 2 bad input, told in one line; 75 saved itself and wants to",
         "be called again; 130 interrupted. Tab completion: `bellmark completion --help`.\n",
     ]
-    root = click.Context(cli, info_name="bellmark", terminal_width=HELP_WIDTH)
+    root = click.Context(cli, info_name="bellmark", terminal_width=HELP_WIDTH, **cli.context_settings)
     parts += ["## bellmark\n", _help(root)]
     for entries in SECTIONS.values():
         for name in entries:
