@@ -215,9 +215,14 @@ def contenders(name: str) -> dict[str, Callable[[], Any]]:
         found["dm_control"] = partial(dm_control, name)
         found["gymnasium sync"] = partial(gym_vector, name, "sync")
         found["gymnasium async"] = partial(gym_vector, name, "async")
-    if find_spec("envpool") and name in ENVPOOL:
+    if f"{ENVPOOL.get(name)}-v1" in pooled():
         found["envpool"] = partial(env_pool, name)
     return found | {"physics": partial(physics, name)}
+
+
+def pooled() -> list[str]:
+    """What the installed EnvPool has: its wheels differ in the tasks they bring."""
+    return import_module("envpool").list_all_envs() if find_spec("envpool") else []
 
 
 def window(turn: Turn, steps: int, in_process: bool = True) -> Window:
