@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_run import made
 
@@ -176,3 +177,15 @@ def test_a_stop_at_any_moment_evaluations_included_leaves_the_record_as_it_would
     assert any(execute(parts) == DONE for _ in range(200))
     assert curves(parts) == curves(whole)
     assert Run(parts).status.attempt > 1
+
+
+def test_a_loss_that_is_no_number_ends_the_run_before_a_checkpoint_keeps_it(tmp_path: Path) -> None:
+    folder = made(tmp_path, "optimizer.lr=1e30", "optimizer.max_grad_norm=1e30")
+    with pytest.raises(UserError, match=r"loss/\w+ is (nan|inf) at step \d+: learning has diverged"):
+        execute(folder)
+    run = Run(folder)
+    assert run.status.state == "failed"
+    last = run.curve("loss/policy")
+    diverged = int(last.step[~np.isfinite(last.value)].min())
+    kept = [int(p.stem.rpartition("_")[2]) for p in (folder / "checkpoints").glob("step_*.pt")]
+    assert max(kept) < diverged

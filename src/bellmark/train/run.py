@@ -6,6 +6,7 @@ returns 0 when the run is done, 75 when it was asked to stop (SIGTERM, SIGUSR2, 
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from types import FrameType
 import torch
 
 from bellmark.agents.api import Agent, Metrics
+from bellmark.errors import UserError
 from bellmark.records import Run, RunWriter
 from bellmark.train import checkpoint
 from bellmark.train.baselines import baselines
@@ -126,6 +128,17 @@ def execute(
     return DONE if finished else REQUEUE
 
 
+def diverged(row: Metrics, step: int) -> str:
+    """What to tell of a row whose losses are no numbers; empty where they are."""
+    lost = [name for name, value in row.items() if name.startswith("loss/") and not math.isfinite(value)]
+    if not lost:
+        return ""
+    return (
+        f"{lost[0]} is {row[lost[0]]} at step {step:,}: learning has diverged; try a smaller learning rate or stronger "
+        "gradient clipping (the checkpoints are from before; `bellmark doctor RUN` shows what went first)"
+    )
+
+
 class Loop:
     """Work, evaluate, save; the order that makes a resumed run repeat nothing and miss nothing."""
 
@@ -190,10 +203,17 @@ class Loop:
         self._begun = True
 
     def _finish_row(self) -> None:
-        """Judge where that is due, log the row, save where that is due."""
+        """Judge where that is due, log the row, save where that is due.
+
+        Raises:
+            UserError: learning has diverged; no checkpoint keeps what is left of it.
+        """
         if not self._row:
             self._beat()
             return
+        if lost := diverged(self._row, self._agent.step):
+            self._log(self._row)
+            raise UserError(lost)
         step, every = self._agent.step, self._config.evaluation.every
         due = step // every > self._judged_at // every or step >= self._agent.total
         judged = self._evaluate() if due else {}
