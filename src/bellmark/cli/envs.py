@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from bellmark.envs.facts import Facts
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-MEASURED_WITH = ("bellmark", "mujoco", "dm_control", "gymnasium")  # whose versions the remembered figures belong to
+# Whose versions the remembered figures belong to.
+MEASURED_WITH = ("bellmark", "mujoco", "dm_control", "mani_skill", "gymnasium")
 
 
 class TaskName(click.ParamType[str]):

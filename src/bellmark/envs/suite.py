@@ -1,6 +1,6 @@
 """Every task by name: one function from text to a configuration, one from a configuration to worlds.
 
-A task is written as people write it: `pick_cube`, `dmc/dog-run`, `h1-walk` (or `humanoid_h1-walk-v0`),
+A task is written as people write it: `pick_cube`, `maniskill`, `dmc/dog-run`, `h1-walk` (or `humanoid_h1-walk-v0`),
 `cartpole/pixels`, `probe/policy`, `gym/Pendulum-v1`, `my_module:MyEnv`.
 """
 
@@ -19,6 +19,7 @@ from bellmark.envs.custom import Custom
 from bellmark.envs.dmc import Dmc, task_ids
 from bellmark.envs.humanoid import H1
 from bellmark.envs.humanoid import TaskName as H1Name
+from bellmark.envs.maniskill import ManiSkill
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe, ProbeName
 from bellmark.errors import UserError, unknown
@@ -36,12 +37,16 @@ class Task(Protocol):
         ...
 
 
-AnyTask = PickCube | Dmc | H1 | CartPole | Probe | Custom
+AnyTask = PickCube | ManiSkill | Dmc | H1 | CartPole | Probe | Custom
 Build = Callable[[], AnyTask]
 SUITES: Mapping[str, tuple[str, Mapping[str, Build]]] = {
     "pick_cube": (
         "PickCube: a seven-joint arm grasps a cube and holds it at a goal (MuJoCo)",
         {"pick_cube": PickCube, "pick_cube/dense": partial(PickCube, reward="dense")},
+    ),
+    "maniskill": (
+        "ManiSkill's own PickCube-v1 (PhysX; pip install 'bellmark[maniskill]')",
+        {"maniskill": ManiSkill, "maniskill/dense": partial(ManiSkill, reward="dense")},
     ),
     "dmc": (
         "DeepMind Control from states, equal to dm_control (MuJoCo)",

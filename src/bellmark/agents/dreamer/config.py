@@ -21,6 +21,7 @@ from bellmark.envs.cartpole import CartPole
 from bellmark.envs.custom import Custom
 from bellmark.envs.dmc import Dmc
 from bellmark.envs.humanoid import H1
+from bellmark.envs.maniskill import ManiSkill
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe
 
@@ -53,7 +54,9 @@ class Dreamer(Config):
     family: ClassVar[str] = "dreamer"
     headline: ClassVar[str] = "eval/return"  # by which checkpoints are called best
 
-    task: CartPole | Dmc | PickCube | H1 | Custom | Probe = option(CartPole(), "what is to be learned", scope="model")
+    task: CartPole | Dmc | PickCube | ManiSkill | H1 | Custom | Probe = option(
+        CartPole(), "what is to be learned", scope="model"
+    )
     seed: int = knob(1, "seeds parameters, dreams, minibatches and the training start states", ge=0)
     steps: int = knob(1_000_000, "agent steps to train for", ge=1)
     train_ratio: float = knob(32.0, "replayed rows per agent step", unit="rows / step", source=OFFICIAL, gt=0)

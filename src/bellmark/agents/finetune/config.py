@@ -17,6 +17,7 @@ from bellmark.envs.cartpole import CartPole
 from bellmark.envs.custom import Custom
 from bellmark.envs.dmc import Dmc
 from bellmark.envs.humanoid import H1
+from bellmark.envs.maniskill import ManiSkill
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe
 
@@ -70,7 +71,9 @@ class Finetune(Config):
     family: ClassVar[str] = "finetune"
     headline: ClassVar[str] = "eval/success"  # by which checkpoints are called best
 
-    task: PickCube | Dmc | H1 | CartPole | Custom | Probe = option(PickCube(), "what is to be learned", scope="model")
+    task: PickCube | ManiSkill | Dmc | H1 | CartPole | Custom | Probe = option(
+        PickCube(), "what is to be learned", scope="model"
+    )
     seed: int = knob(1, "seeds parameters, action noise, minibatch order and the training start states", ge=0)
     steps: int = knob(
         50_000,

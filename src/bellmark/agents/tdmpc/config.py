@@ -22,6 +22,7 @@ from bellmark.envs.cartpole import CartPole
 from bellmark.envs.custom import Custom
 from bellmark.envs.dmc import Dmc
 from bellmark.envs.humanoid import H1
+from bellmark.envs.maniskill import ManiSkill
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe
 
@@ -90,7 +91,9 @@ class Tdmpc(Config):
     family: ClassVar[str] = "tdmpc"
     headline: ClassVar[str] = "eval/return"  # by which checkpoints are called best
 
-    task: PickCube | Dmc | H1 | CartPole | Custom | Probe = option(Dmc(), "what is to be learned", scope="model")
+    task: PickCube | ManiSkill | Dmc | H1 | CartPole | Custom | Probe = option(
+        Dmc(), "what is to be learned", scope="model"
+    )
     seed: int = knob(1, "seeds parameters, plans, minibatches and the training start states", ge=0)
     steps: int = knob(500_000, "agent steps to train for", ge=1)
     model: Model = part(Model(), "the networks")
