@@ -8,7 +8,6 @@ visual shapes are skipped; afterwards SAPIEN is as it was. Physics knows nothing
 from __future__ import annotations
 
 import gc
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,7 +32,7 @@ def load() -> Any:
     Raises:
         UserError: ManiSkill is not installed; says how it would be.
     """
-    with warnings.catch_warnings(), _quiet_log():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Failed to find system libvulkan")
         try:
             import mani_skill.envs  # noqa: F401 - registers the tasks
@@ -114,10 +113,3 @@ def _young_objects_only() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-@contextmanager
-def _quiet_log() -> Iterator[None]:
-    """ManiSkill's import says at length what it cannot draw with."""
-    with patch.dict(os.environ, {"MS_RENDERER_LOG_LEVEL": os.environ.get("MS_RENDERER_LOG_LEVEL", "error")}):
-        yield
