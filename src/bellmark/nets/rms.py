@@ -2,7 +2,8 @@
 
 States are *columns*: activations are (features, N), weights (outputs, inputs). So the blocks of a block-diagonal layer
 are slices of memory, and norms and softmaxes of small groups run along rows of N numbers, many states in one
-instruction: on a processor, several times faster than states as rows.
+instruction: with PyTorch's own operations several times faster than states as rows. The fused passes of
+`ops/native` read a row at a time: where they can be had, what layers give are transposes of (N, outputs).
 
 Weights are drawn from a normal cut at two deviations whose variance is then 1 / inputs (`embodied/jax/nets.py`:
 trunc_normal_in); biases start at zero, scales at one.
@@ -12,12 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from bellmark.nets.fused import LayerWeights, normed_layer, perceptron
+from bellmark.ops.native import fused
 
 EPS = 1e-4
 CUT = 1.1368  # a standard normal cut at +-2 has deviation 1 / 1.1368
@@ -140,6 +144,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(inputs, N) -> (outputs, N)."""
+        if isinstance(self.finish, Norm) and fused(x):
+            return normed_layer(x.t(), self.dense.weight, self.dense.bias, self.finish.scale).t()
         out: Tensor = self.finish(self.dense(x))
         return out
 
@@ -177,10 +183,44 @@ class ConvOutput(nn.Module):
         return F.conv2d(x, self.weight, self.bias, padding=2)
 
 
-def mlp(widths: Sequence[int], generator: torch.Generator, *, norm: str, activation: str) -> nn.Sequential:
+class Perceptron(nn.Sequential):
+    """Layers one after the other."""
+
+    def weights(self) -> list[LayerWeights] | None:
+        """What the fused passes multiply with; None where a layer is not Linear, RMSNorm, SiLU."""
+        layers = cast("list[Layer]", list(self))
+        if not all(isinstance(layer.finish, Norm) for layer in layers):
+            return None
+        return [LayerWeights(x.dense.weight, x.dense.bias, cast(Tensor, x.finish.scale)) for x in layers]
+
+    def then(self, output: Dense, x: Tensor) -> Tensor:
+        """(inputs, N) through the layers and a linear one -> (N, outputs)."""
+        if not torch.is_grad_enabled() and fused(x):
+            layers = self.weights()
+            if layers is not None:
+                return perceptron([*layers, LayerWeights(output.weight, output.bias)], rows(x))
+        return output.rows(self(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(inputs, N) -> (outputs, N)."""
+        if len(self) and not torch.is_grad_enabled() and fused(x):
+            layers = self.weights()
+            if layers is not None:
+                return perceptron(layers, rows(x)).t()
+        out: Tensor = super().forward(x)
+        return out
+
+
+def rows(x: Tensor) -> Tensor:
+    """(F, N) -> (N, F), each row in one piece."""
+    turned = x.t()
+    return turned if turned.stride(1) == 1 or turned.shape[1] == 1 else turned.contiguous()
+
+
+def mlp(widths: Sequence[int], generator: torch.Generator, *, norm: str, activation: str) -> Perceptron:
     """Layers through `widths`: the first is the input's, every later one a layer's."""
     pairs = pairwise(widths)
-    return nn.Sequential(*(Layer(a, b, generator, norm=norm, activation=activation) for a, b in pairs))
+    return Perceptron(*(Layer(a, b, generator, norm=norm, activation=activation) for a, b in pairs))
 
 
 def size_of(module: nn.Module) -> int:

@@ -11,15 +11,20 @@ columns (see `nets.rms`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bellmark.nets.rms import BlockDense, Dense, Layer, Norm, finish, initial, mlp
+from bellmark.nets.fused import WORTH_TURNING, Advance, CellWeights, LayerWeights
+from bellmark.nets.rms import BlockDense, Dense, Layer, Norm, Perceptron, finish, initial, mlp, rows
 from bellmark.nets.unroll import Unroll, Weights
+from bellmark.nets.unroll_fused import FusedUnroll
 from bellmark.ops.categorical import draw, mixed, mode, straight_through
+from bellmark.ops.native import fused
 
+Imagine = Callable[[Tensor, Tensor, Tensor, Tensor], None]
 UPDATE_BIAS = -1.0  # of the update gate, so that a new cell remembers
 
 
@@ -174,10 +179,10 @@ class Rssm(nn.Module):
         cell: Any = self.cell
         own, units = cell.own, len(cell.from_deter.dense.bias)
         acted = cell.from_action(bounded(action).flatten(1))
-        hidden = torch.addmm(cell.bias.unsqueeze(1), cell.hidden[:, own + 2 * units :], acted)
+        hidden = torch.addmm(cell.bias, acted.t(), cell.hidden[:, own + 2 * units :].t())
         posterior: Any = self.posterior_hidden[0]
         seen_D, seen_E = posterior.dense.weight.split((self.deter, len(tokens)), 1)
-        token = torch.addmm(posterior.dense.bias.unsqueeze(1), seen_E, tokens.flatten(1))
+        token = torch.addmm(posterior.dense.bias, tokens.flatten(1).t(), seen_E.t())
         weights = Weights(
             deter_UD=cell.from_deter.dense.weight,
             deter_bias_U=cell.from_deter.dense.bias,
@@ -194,17 +199,73 @@ class Rssm(nn.Module):
             logits_CU=self.posterior_logits.weight,
             logits_bias_C=self.posterior_logits.bias,
         )
-        by_step = [x.unflatten(1, going.shape).transpose(0, 1) for x in (hidden, token)]
-        return States(*Unroll.apply(deter, stoch, *by_step, going, uniform, self.unimix, *weights))
+        by_step = [x.unflatten(0, going.shape) for x in (hidden, token)]  # (T, B, .)
+        if fused(hidden):
+            former = (rows(deter), rows(stoch.flatten(0, 1)))
+            after, *latents = FusedUnroll.apply(*former, *by_step, going, uniform, self.unimix, *weights)
+            hot, probs = (x.unflatten(2, stoch.shape[:2]).movedim(1, 3) for x in latents)
+            return States(after.mT, hot, probs)
+        turned = [x.mT for x in by_step]
+        return States(*Unroll.apply(deter, stoch, *turned, going, uniform, self.unimix, *weights))
 
     @torch.no_grad()
     def follow(
         self, deter: Tensor, stoch: Tensor, action: Tensor, tokens: Tensor, uniform: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """One step along observations without gradient; without random numbers, latents are the most likely ones."""
+        if self.unrolls and fused(deter):
+            count = deter.shape[1]
+            seen = deter.new_empty(count, self.deter + len(tokens))
+            after, hot = seen[:, : self.deter], deter.new_empty(count, self.latents * self.classes)
+            seen[:, self.deter :] = tokens.t()
+            go = self._advance(self.posterior_hidden, self.posterior_logits, count)
+            go(rows(deter), rows(stoch.flatten(0, 1)), rows(action), uniform, after, hot)
+            return after.t(), hot.t().unflatten(0, (self.latents, self.classes))
         deter = self.step(deter, stoch, action)
         probs = self.posterior(deter, tokens)
         return deter, mode(probs, 1) if uniform is None else draw(probs, uniform, 1)
+
+    def imagination(self, count: int) -> Imagine:
+        """What moves `count` states (F, B) one step without observations: latents drawn from the prior, no gradient.
+
+        It takes states, actions (A, B) and uniform numbers (S, B), and writes the next states into its last argument.
+        """
+        if self.unrolls and fused(self.cell.bias):  # type: ignore[arg-type]
+            go = self._advance(self.prior_hidden, self.prior_logits, count)
+
+            def fast(here: Tensor, action: Tensor, uniform: Tensor, there: Tensor) -> None:
+                x, y = rows(here), there.t()
+                go(
+                    x[:, : self.deter],
+                    x[:, self.deter :],
+                    rows(action),
+                    uniform,
+                    y[:, : self.deter],
+                    y[:, self.deter :],
+                )
+
+            return fast
+
+        @torch.no_grad()
+        def slow(here: Tensor, action: Tensor, uniform: Tensor, there: Tensor) -> None:
+            stoch = here[self.deter :].unflatten(0, (self.latents, self.classes))
+            there[: self.deter] = deter = self.step(here[: self.deter], stoch, action)
+            there[self.deter :] = draw(self.prior(deter), uniform, 1).flatten(0, 1)
+
+        return slow
+
+    def _advance(self, hidden: Perceptron, logits: Dense, count: int) -> Advance:
+        cell: Any = self.cell
+        one, other, acted = cell.from_deter, cell.from_stoch, cell.from_action
+        weights = CellWeights(
+            one.dense.weight, other.dense.weight, cell.hidden[:, : cell.own].unflatten(0, (cell.blocks, -1)),
+            cell.hidden[:, cell.own :], cell.gates.weight, one.dense.bias, other.dense.bias, cell.gates.bias,
+            one.finish.scale, other.finish.scale, cell.finish.scale,
+        )  # fmt: skip
+        acting = LayerWeights(acted.dense.weight, acted.dense.bias, acted.finish.scale)
+        head = [*(hidden.weights() or ()), LayerWeights(logits.weight, logits.bias)]
+        many = count >= WORTH_TURNING
+        return Advance(weights, cell.bias, acting, head, self.latents, self.unimix, many=many)
 
     def _probs(self, logits: Tensor) -> Tensor:
         return mixed(logits.unflatten(0, (self.latents, self.classes)), self.unimix, 1)

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bellmark.ops.native import fused
+
 
 def symlog(x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """sign(x) ln(1 + |x|)."""
@@ -87,9 +89,18 @@ class SymexpBins:
 
     def decode(self, logits: Float[Tensor, "*B K"]) -> Float[Tensor, "*B"]:
         """The mean bin, summed in mirrored pairs so that equal weights on b and -b cancel exactly (zero logits: 0)."""
-        weights, half = logits.softmax(-1), self.count // 2
-        bins = _symexp_evenly(self.limit, self.count, logits.dtype, logits.device)
-        return (weights[..., -half:] - weights[..., :half].flip(-1)) @ bins[-half:]
+        half, upper = self.count // 2, self.upper(logits)
+        if not logits.requires_grad and (lib := fused(logits)):
+            flat, out = logits.reshape(-1, self.count), logits.new_empty(logits.shape[:-1])
+            work = logits.new_empty(self.count)
+            lib.mean_bin(*flat.shape, *(x.data_ptr() for x in (flat, upper, work, out)))
+            return out
+        weights = logits.softmax(-1)
+        return (weights[..., -half:] - weights[..., :half].flip(-1)) @ upper
+
+    def upper(self, like: Tensor) -> Float[Tensor, " half"]:
+        """The bins above the middle, of the kind of a tensor."""
+        return _symexp_evenly(self.limit, self.count, like.dtype, like.device)[-(self.count // 2) :]
 
 
 def encode(bins: Bins, x: Float[Tensor, "*B"]) -> Float[Tensor, "*B K"]:

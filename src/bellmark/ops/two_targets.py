@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from bellmark.ops.native import fused
 from bellmark.ops.two_hot import Bins
 
 
@@ -31,7 +32,7 @@ class _CrossEntropyTwo(torch.autograd.Function):
         at = torch.stack([index + side for index, _ in places for side in (0, 1)], -1)  # (N, 4)
         share = torch.stack([x for _, upper in places for x in (1 - upper, upper)], -1)
         share[:, 2:] *= weight
-        normaliser = logits.logsumexp(-1)
+        normaliser = _normaliser(logits)
         ctx.save_for_backward(logits, normaliser, at, share)
         ctx.total = 1 + weight
         return normaliser * ctx.total - (logits.gather(-1, at) * share).sum(-1)
@@ -40,6 +41,24 @@ class _CrossEntropyTwo(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         logits, normaliser, at, share = ctx.saved_tensors
-        inner = (logits - normaliser.unsqueeze(-1)).exp_().mul_((gradient * ctx.total).unsqueeze(-1))
+        inner = _weighed_softmax(logits, normaliser, gradient * ctx.total)
         inner.scatter_add_(-1, at, share * -gradient.unsqueeze(-1))
         return None, inner, None, None, None
+
+
+def _normaliser(logits: Tensor) -> Tensor:
+    lib = fused(logits)
+    if lib is None or not logits.is_contiguous():
+        return logits.logsumexp(-1)
+    out = logits.new_empty(len(logits))
+    lib.normaliser(*logits.shape, logits.data_ptr(), out.data_ptr())
+    return out
+
+
+def _weighed_softmax(logits: Tensor, normaliser: Tensor, weight: Tensor) -> Tensor:
+    lib = fused(logits)
+    if lib is None or not logits.is_contiguous():
+        return (logits - normaliser.unsqueeze(-1)).exp_().mul_(weight.unsqueeze(-1))
+    out = torch.empty_like(logits)
+    lib.weighed_softmax(*logits.shape, *(x.data_ptr() for x in (logits, normaliser, weight, out)))
+    return out

@@ -31,11 +31,11 @@ class Line:
     def follow(self, deter: Any, stoch: Any, action: Any, tokens: torch.Tensor, uniform: Any) -> Any:
         return tokens, torch.zeros(1, 2, tokens.shape[1])
 
-    def step(self, deter: torch.Tensor, stoch: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        return deter + action + self.drift
+    def imagination(self, count: int) -> Any:
+        def imagine(here: torch.Tensor, action: torch.Tensor, uniform: Any, there: torch.Tensor) -> None:
+            there[:1], there[1:] = here[:1] + action + self.drift, 0
 
-    def prior(self, deter: torch.Tensor) -> torch.Tensor:
-        return torch.full((1, 2, deter.shape[1]), 0.5)
+        return imagine
 
 
 def networks(drift: float = 0.0) -> Any:

@@ -83,12 +83,12 @@ def open_loop(
     here = seen_FTE[:, row, episode].repeat_interleave(samples, 1)
     uniform = categorical.uniforms((steps, rssm.latents, count), generator)
     predicted = [_read(nets, learning, here)]
+    imagine = rssm.imagination(count)
     for h in range(steps):
         action = columns.at(columns.action, row + h, episode).repeat_interleave(samples, 0).t()
-        deter, stoch = here[: rssm.deter], here[rssm.deter :].unflatten(0, (rssm.latents, -1))
-        deter = rssm.step(deter, stoch, action)
-        stoch = categorical.draw(rssm.prior(deter), uniform[h], 1)
-        here = torch.cat((deter, stoch.flatten(0, 1)))
+        there = here.new_empty(here.shape[::-1]).t()
+        imagine(here, action, uniform[h], there)
+        here = there
         predicted.append(_read(nets, learning, here))
     obs, reward, alive = (
         np.stack([p[i].unflatten(0, (len(starts), samples)).numpy() for p in predicted]) for i in range(3)

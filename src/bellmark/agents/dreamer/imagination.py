@@ -52,16 +52,15 @@ def dream(nets: Networks, start_FN: Tensor, horizon: int, generator: torch.Gener
     rssm, count = nets.rssm, start_FN.shape[1]
     uniform = categorical.uniforms((horizon, rssm.latents, count), generator)
     noise = nets.actor.noise(horizon, count, generator)
-    seen = start_FN.new_empty(len(start_FN), horizon + 1, count)
+    seen = start_FN.new_empty(horizon + 1, count, len(start_FN))  # rows: the heads' first layers read them so
     actions = start_FN.new_empty(nets.actions, horizon, count)
-    seen[:, 0] = here = start_FN.detach()
+    seen[0] = start_FN.t()
+    imagine = rssm.imagination(count)
     for h in range(horizon):
+        here, there = seen[h].t(), seen[h + 1].t()
         actions[:, h] = action = nets.actor.draw(nets.policy(here), noise[h])
-        deter, stoch = here[: rssm.deter], here[rssm.deter :].unflatten(0, (rssm.latents, -1))
-        deter = rssm.step(deter, stoch, action)
-        stoch = categorical.draw(rssm.prior(deter), uniform[h], 1)
-        seen[:, h + 1] = here = torch.cat((deter, stoch.flatten(0, 1)))
-    return Dream(seen, actions)
+        imagine(here, action, uniform[h], there)
+    return Dream(seen.permute(2, 0, 1), actions)
 
 
 @torch.no_grad()
@@ -73,9 +72,9 @@ def judge(nets: Networks, dreamed: Dream, value: Tensor, learning: Learning, gam
     """
     seen, critic = dreamed.features_FHN.flatten(1), learning.critic
     discount = learning.discount.continuation.discount(gamma)
-    reward = nets.bins.decode(nets.reward.rows(seen)).view_as(value)
+    reward = nets.reward.mean_bin(seen, nets.bins).view_as(value)
     alive = nets.continuation(seen).sigmoid().view_as(value)
-    slow = nets.bins.decode(nets.slow_value.rows(seen)).view_as(value)
+    slow = nets.slow_value.mean_bin(seen, nets.bins).view_as(value)
     base = {"online": value, "slow": slow}[critic.target]
     target = lambda_return(reward, alive * discount, critic.lambda_, base)
     weight = WEIGHTS[learning.imagination.weights](alive * discount) / discount

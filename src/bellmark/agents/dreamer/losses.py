@@ -106,7 +106,7 @@ def replayed_term(nets: Networks, seen: Tensor, lesson: Lesson, boot_TB: Tensor,
     with torch.no_grad():
         alive, going = ((~cut).to(lesson.reward_TB) for cut in (lesson.terminated_TB, lesson.last_TB))
         target = lambda_return(lesson.reward_TB, alive * gamma, going * critic.lambda_, boot_TB)
-        slow = nets.bins.decode(nets.slow_value.rows(seen))
+        slow = nets.slow_value.mean_bin(seen, nets.bins)
     return value_term(nets, logits, target.flatten(), slow, going[:-1].flatten(), critic)
 
 

@@ -13,9 +13,11 @@ from bellmark.agents.api import Spec
 from bellmark.agents.dreamer.actors import Actor, Chooser, Mover
 from bellmark.agents.dreamer.model import BlockGru, Model
 from bellmark.agents.dreamer.sight import PictureDecoder, PictureEncoder, VectorDecoder, VectorEncoder
-from bellmark.nets.rms import Dense, mlp
+from bellmark.nets.fused import LayerWeights, perceptron
+from bellmark.nets.rms import Dense, mlp, rows
 from bellmark.nets.rssm import BlockCell, GruCells, Rssm
 from bellmark.nets.slow import slow_copy
+from bellmark.ops.native import fused
 from bellmark.ops.two_hot import SymexpBins
 
 POLICY_SCALE = 0.01  # of the policy's last weights: it starts out almost uniform
@@ -34,12 +36,20 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(F, N) -> (outputs, N)."""
-        out: Tensor = self.output(self.hidden(features))
-        return out
+        return self.rows(features).t()
 
     def rows(self, features: Tensor) -> Tensor:
         """(F, N) -> (N, outputs)."""
-        return self.output.rows(self.hidden(features))
+        return self.hidden.then(self.output, features)
+
+    @torch.no_grad()
+    def mean_bin(self, features: Tensor, bins: SymexpBins) -> Tensor:
+        """(F, N) -> (N,) the numbers that outputs over bins stand for, without gradient."""
+        layers = self.hidden.weights() if fused(features) else None
+        if layers is None:
+            return bins.decode(self.rows(features))
+        last = LayerWeights(self.output.weight, self.output.bias)
+        return perceptron([*layers, last], rows(features), bins.upper(features))
 
 
 class Networks(nn.Module):
@@ -92,7 +102,8 @@ class Networks(nn.Module):
 
 def features(deter_TDB: Tensor, stoch_TSKB: Tensor) -> Tensor:
     """What heads read: states of T steps as the columns of (F, T B)."""
-    return torch.cat((deter_TDB, stoch_TSKB.flatten(1, 2)), 1).transpose(0, 1).flatten(1)
+    rows = torch.cat((deter_TDB.mT, stoch_TSKB.movedim(3, 1).flatten(2)), -1)  # rows: the first layers read them so
+    return rows.flatten(0, 1).t()
 
 
 def _cell(spec: Spec, model: Model, generator: torch.Generator) -> nn.Module:

@@ -1,0 +1,214 @@
+"""The dreamer family's layers and cell by the fused passes of `ops/native`: their arguments, and gradients of layers.
+
+Here states are rows, (N, features), whose transposes are the columns that `rms.py` and `rssm.py` speak of. What is
+computed is said there.
+
+Axes: T steps, B slices, N states, D recurrent state, U units, S latents, K classes, C = S K, A action, F = D + C.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from bellmark.ops.native import library
+
+PORTION = 256  # rows that are worked on at a time: what a cache holds
+WORTH_TURNING = 64  # rows from which on transposing weights first, for a faster product, pays
+
+
+def structure(name: str, *fields: tuple[str, Any]) -> type[ctypes.Structure]:
+    """A struct from names, separated by blanks, and their kind."""
+    return type(name, (ctypes.Structure,), {"_fields_": [(f, kind) for names, kind in fields for f in names.split()]})
+
+
+_P, _N = ctypes.c_void_p, ctypes.c_int64
+_Layer = structure("layer", ("weight bias scale", _P), ("inputs outputs turned", _N))
+_Cell = structure(
+    "cell",
+    ("deter stoch own shared gates deter_bias stoch_bias gates_bias deter_scale stoch_scale hidden_scale", _P),
+    ("D G U S K turned ld_deter ld_stoch ld_own own_step ld_shared ld_gates", _N),
+    ("share", ctypes.c_float),
+)
+_Advance = structure(
+    "advance",
+    ("cell head from_action bias logits_bias deter stoch action uniform after hot work", _P),
+    ("count n portion widest ld_deter ld_stoch ld_action ld_after ld_hot", _N),
+)
+
+
+class LayerWeights(NamedTuple):
+    """One layer; without a scale it is linear."""
+
+    weight: Tensor  # (outputs, inputs)
+    bias: Tensor
+    scale: Tensor | None = None
+
+
+class CellWeights(NamedTuple):
+    """What a step multiplies with and adds, see `rssm.BlockCell`; G blocks of o = D / G."""
+
+    deter: Tensor  # (U, D)
+    stoch: Tensor  # (U, C)
+    own: Tensor  # (G, o, o), rows may be further apart
+    shared: Tensor  # (D, 2 U or 3 U) both inputs, or the action too, into the hidden layer; rows may be further apart
+    gates: Tensor  # (G, 3 o, o)
+    deter_bias: Tensor
+    stoch_bias: Tensor
+    gates_bias: Tensor
+    deter_scale: Tensor
+    stoch_scale: Tensor
+    hidden_scale: Tensor
+
+    def turned(self) -> CellWeights:
+        """Copies whose matrices are transposed."""
+        return self._replace(**{name: getattr(self, name).mT.contiguous() for name in self._fields[:5]})
+
+
+def cell_of(w: CellWeights, *, turned: bool, latents: int, unimix: float) -> ctypes.Structure:
+    """`struct cell` of the C file; the tensors must outlive it."""
+    state, units, classes = len(w.hidden_scale), len(w.deter_bias), w.stoch.shape[turned ^ 1] // latents
+    pitches = (w.deter.stride(0), w.stoch.stride(0), w.own.stride(1), w.own.stride(0), w.shared.stride(0))
+    sizes = (state, len(w.own), units, latents, classes, turned, *pitches, w.gates.stride(1))
+    return _Cell(*pointers(w), *sizes, unimix)
+
+
+def pointers(tensors: Iterable[Tensor | None]) -> list[int | None]:
+    """Where their numbers begin; none for none."""
+    return [None if t is None else t.data_ptr() for t in tensors]
+
+
+def _lib() -> ctypes.CDLL:
+    lib = library()
+    assert lib is not None
+    return lib
+
+
+def _pitch(x: Tensor) -> int:
+    """Numbers from a row to the next; of a single row, its width: strides of axes of length one may be anything."""
+    return max(x.stride(0), x.shape[1])
+
+
+def turn(layers: Sequence[LayerWeights]) -> list[LayerWeights]:
+    """Copies whose matrices are (inputs, outputs)."""
+    return [layer._replace(weight=layer.weight.t().contiguous()) for layer in layers]
+
+
+def _layers(layers: Sequence[LayerWeights], turned: bool) -> ctypes.Array[Any]:
+    rows = [(*pointers((w, b, scale)), w.shape[turned ^ 1], w.shape[turned], turned) for w, b, scale in layers]
+    return (_Layer * len(rows))(*rows)  # type: ignore[misc]  # tuples become structs
+
+
+class _NormedLayer(torch.autograd.Function):
+    """silu(scale norm(x w^T + b)) of rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor) -> Tensor:
+        normed = torch.mm(x, weight.t())
+        out, inverse = torch.empty_like(normed), normed.new_empty(len(normed))
+        _norm(normed, bias, scale, out, inverse)
+        ctx.save_for_backward(x, weight, scale, normed, inverse)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, scale, normed, inverse = ctx.saved_tensors
+        gradient, width = gradient.contiguous(), len(scale)
+        into, sums = torch.empty_like(gradient), gradient.new_zeros(2, width)
+        first = pointers((gradient, normed, inverse, scale, into, sums[0], sums[1]))
+        _lib().norm_silu_back(
+            len(x), width, first[0], width, first[1], width, first[2], first[3], first[4], width, first[5], first[6]
+        )
+        return (into @ weight if ctx.needs_input_grad[0] else None), into.t() @ x, sums[1], sums[0]
+
+
+def normed_layer(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor) -> Tensor:
+    """(N, inputs) -> (N, outputs)."""
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        out: Tensor = _NormedLayer.apply(x, weight, bias, scale)
+        return out
+    linear = torch.mm(x, weight.t())
+    _norm(linear, bias, scale, linear, None)
+    return linear
+
+
+def _norm(x: Tensor, bias: Tensor, scale: Tensor, out: Tensor, inverse: Tensor | None) -> None:
+    """`x` becomes what is normed."""
+    at, biases, scales, to, inverses = pointers((x, bias, scale, out, inverse))
+    width = len(scale)
+    _lib().norm_silu(len(x), width, at, width, biases, scales, at, width, to, width, inverses)
+
+
+@torch.no_grad()
+def perceptron(layers: Sequence[LayerWeights], x: Tensor, upper: Tensor | None = None) -> Tensor:
+    """(N, inputs), rows contiguous in themselves, through layers without gradient, in one call.
+
+    Args:
+        upper: the bins above the middle: outputs are logits, and what is given are their mean bins (N,).
+    """
+    count, widest, outputs = len(x), max(len(layer.bias) for layer in layers), len(layers[-1].bias)
+    portion, turned = min(PORTION, count), count >= WORTH_TURNING
+    layers = turn(layers) if turned else layers
+    work = x.new_empty(2, max(portion * widest, outputs))
+    out = x.new_empty((count, outputs) if upper is None else count)
+    last = None if upper is None else x.new_empty(portion, outputs)
+    _lib().perceptron(
+        _layers(layers, turned), len(layers), count, portion, _pitch(x),
+        *pointers((x, work[0], work[1], out, upper, last)),
+    )  # fmt: skip
+    return out
+
+
+class Advance:
+    """Steps without gradient of the cell and a head on it, the prior or the posterior.
+
+    Args:
+        many: so many states that weights are transposed first; they are those of now from then on.
+    """
+
+    def __init__(
+        self,
+        cell: CellWeights,
+        bias: Tensor,
+        from_action: LayerWeights,
+        head: Sequence[LayerWeights],
+        latents: int,
+        unimix: float,
+        *,
+        many: bool,
+    ) -> None:
+        self._bias, self._logits_bias = bias, head[-1].bias
+        self._widest = max(len(layer.bias) for layer in head)
+        acting = [from_action]
+        if many:
+            cell, acting, head = cell.turned(), turn(acting), turn(head)
+        self._kept = cell, acting, head  # whose numbers the structs point to
+        self._cell = cell_of(cell, turned=many, latents=latents, unimix=unimix)
+        self._acted, self._head = _layers(acting, many), _layers(head, many)
+        self._head[-1].bias = None  # added with the share of uniform
+
+    @torch.no_grad()
+    def __call__(
+        self, deter: Tensor, stoch: Tensor, action: Tensor, uniform: Tensor | None, after: Tensor, hot: Tensor
+    ) -> None:
+        """One step of N states; all are rows that are contiguous in themselves.
+
+        Args:
+            uniform: (S, N) for the draws of the latents; none: the most likely ones.
+            after, hot: where the recurrent state (N, D) and the latents (N, C) go; the head reads a row of `after` and
+                what follows it in memory.
+        """
+        c, count = self._cell, len(deter)
+        portion = min(PORTION, count)
+        work = deter.new_empty(portion * (3 * c.U + 4 * c.D + c.S * c.K + 2 * self._widest + action.shape[1]))
+        places = pointers((self._bias, self._logits_bias, deter, stoch, action, uniform, after, hot, work))
+        pitches = [_pitch(t) for t in (deter, stoch, action, after, hot)]
+        structs = (ctypes.addressof(s) for s in (c, self._head, self._acted))
+        it = _Advance(*structs, *places, len(self._head), count, portion, self._widest, *pitches)
+        _lib().advance(ctypes.byref(it))
