@@ -69,6 +69,8 @@ SUITES: Mapping[str, tuple[str, Mapping[str, Build]]] = {
         {f"probe/{name}": partial(Probe, name=name) for name in get_args(ProbeName)},
     ),
 }
+# Kinds that are one task in two simulators: what they observe and do means the same, so policies cross.
+TWINS = frozenset({"pick_cube", "maniskill"})
 TASKS: Mapping[str, Build] = {name: make for _, tasks in SUITES.values() for name, make in tasks.items()}
 
 

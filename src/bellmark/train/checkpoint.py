@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from bellmark.config import Config, diff, fingerprint, flatten, knobs
+from bellmark.envs.suite import TWINS
 from bellmark.errors import UserError, unknown
 from bellmark.records import Run
 from bellmark.shipped import shipped_checkpoints
@@ -75,12 +76,16 @@ def read(name: str, of_run: Literal["last", "best"] = "best") -> dict[str, Any]:
 def check_family(content: Mapping[str, Any], origin: str, family: str, config: Config, parts: tuple[str, ...]) -> None:
     """Refuse a checkpoint whose model differs from `config` in the named top-level parts, showing the difference.
 
+    Between twins (`envs.suite.TWINS`) the task's knobs do not count.
+
     Raises:
         UserError: another agent family, or model knobs that differ.
     """
     if content["family"] != family:
         raise UserError(f"checkpoint {origin} belongs to family {content['family']!r}, this run is {family!r}")
     model = {k.path for k in knobs(type(config)) if k.scope == "model" and k.path.split(".")[0] in parts}
+    if {content["config"].get("task", {}).get("kind"), config.tree().get("task", {}).get("kind")} <= TWINS:
+        model = {path for path in model if path.split(".")[0] != "task"}
     stored = {k: v for k, v in flatten(content["config"]).items() if k in model}
     wanted = {k: v for k, v in flatten(config.tree()).items() if k in model}
     if fingerprint(stored) != fingerprint(wanted):
