@@ -81,6 +81,8 @@ EXTRA_OF = {
     "mujoco": "train",
     "jaxtyping": "train",
     "dm_control": "dmc",
+    "mani_skill": "maniskill",
+    "sapien": "maniskill",
     "imageio": "video",
     "imageio_ffmpeg": "video",
     "matplotlib": "plots",
