@@ -16,15 +16,8 @@ from typing import ClassVar, Literal
 
 from bellmark.agents.tdmpc.agent import TdmpcAgent
 from bellmark.agents.tdmpc.config import Tdmpc
-from bellmark.agents.tdmpc.policies import (
-    Both,
-    Distillation,
-    DistillationKnobs,
-    Gradient,
-    Improvement,
-    PolicyLearning,
-    Practice,
-)
+from bellmark.agents.tdmpc.improvement import Both, Distillation, DistillationKnobs, Gradient, PolicyLearning
+from bellmark.agents.tdmpc.policies import Improvement, Practice
 from bellmark.agents.tdmpc.world import Policy
 from bellmark.cli.families import load_recipe
 from bellmark.config import Choice, build, option, part

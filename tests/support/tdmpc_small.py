@@ -10,9 +10,10 @@ from torch import Tensor
 from bellmark.agents.api import Batch, Spec
 from bellmark.agents.tdmpc.agent import TdmpcAgent
 from bellmark.agents.tdmpc.config import Tdmpc
-from bellmark.agents.tdmpc.losses import SLICES, roll_out
+from bellmark.agents.tdmpc.losses import roll_out
 from bellmark.agents.tdmpc.model import Sizes
 from bellmark.agents.tdmpc.policies import Practice
+from bellmark.agents.tdmpc.slices import SLICES
 from bellmark.config import build
 
 TINY = Sizes(encoder_width=16, encoder_layers=2, width=16, latent=16, values=3)  # stands in for size 1

@@ -77,7 +77,8 @@ def test_trust_of_weight_zero_is_none_and_is_still_reported():
 
 def test_split_gives_every_slice_its_head():
     made = shaken(agent(*STATE, "model.dynamics.heads=2"))
-    from bellmark.agents.tdmpc.losses import SLICES, roll_out
+    from bellmark.agents.tdmpc.losses import roll_out
+    from bellmark.agents.tdmpc.slices import SLICES
 
     rollout = roll_out(made.nets.world, batch(made), later_gradient=False)
     split = SLICES["split"](rollout, batch(made)).z_TBL

@@ -16,9 +16,10 @@ from tdmpc_small import agent, batch, practice, shaken
 from torch import Tensor
 
 from bellmark.agents.tdmpc.heads import Heads, TargetHeads, combine
-from bellmark.agents.tdmpc.losses import SLICES, model_losses, roll_out, step_weights, value_loss
+from bellmark.agents.tdmpc.losses import model_losses, roll_out, step_weights, value_loss
 from bellmark.agents.tdmpc.policies import Practice, climb, imitate, trust_loss
 from bellmark.agents.tdmpc.schedules import Cadence, Constant, Exponential, Heuristic, Linear, Optimizer
+from bellmark.agents.tdmpc.slices import SLICES
 from bellmark.agents.tdmpc.world import Scalars
 from bellmark.ops.two_hot import SymlogBins
 

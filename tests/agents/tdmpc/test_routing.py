@@ -7,9 +7,10 @@ import torch
 from tdmpc_small import agent, batch, practice, shaken
 
 from bellmark.agents.tdmpc.agent import TdmpcAgent
-from bellmark.agents.tdmpc.losses import SLICES, model_losses, roll_out
+from bellmark.agents.tdmpc.losses import model_losses, roll_out
 from bellmark.agents.tdmpc.networks import frozen
 from bellmark.agents.tdmpc.policies import trust_loss
+from bellmark.agents.tdmpc.slices import SLICES
 
 pytestmark = pytest.mark.usefixtures("tiny")
 IMAGINED = ("model.critic=state", "target=imagined")

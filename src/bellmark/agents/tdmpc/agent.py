@@ -9,7 +9,6 @@ Axes: T steps, P positions, H dynamics heads, M value members, B slices, L laten
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -19,17 +18,18 @@ from torch import Tensor
 
 from bellmark.agents.api import Batch, Schedule, Spec, Window, Writeback
 from bellmark.agents.tdmpc.acting import PlanningPolicy, check_spec
+from bellmark.agents.tdmpc.auxiliary import LEARN_FROM
 from bellmark.agents.tdmpc.config import Tdmpc
 from bellmark.agents.tdmpc.experts import Experts
-from bellmark.agents.tdmpc.losses import SLICES, auxiliary_loss, model_losses, roll_out, step_weights, value_loss
+from bellmark.agents.tdmpc.losses import auxiliary_loss, model_losses, roll_out, step_weights, value_loss
+from bellmark.agents.tdmpc.measures import policy_metrics, value_metrics
 from bellmark.agents.tdmpc.networks import Networks, frozen
+from bellmark.agents.tdmpc.optimizing import adam, model_groups, policy_groups
 from bellmark.agents.tdmpc.policies import Practice, trust_loss
-from bellmark.agents.tdmpc.targets import LEARN_FROM, Slice, Target
-from bellmark.nets.groups import Adam, Descent, Group
+from bellmark.agents.tdmpc.slices import SLICES, Slice
+from bellmark.nets.groups import Descent
 from bellmark.nets.memory import keep_freed_memory
 from bellmark.nets.slow import follow
-from bellmark.ops.gaussian import Gaussian
-from bellmark.ops.heads import spread
 
 Metrics = dict[str, Tensor]
 SCALES = ("value", "plan", "trust")
@@ -181,54 +181,3 @@ class TdmpcAgent:
         self.scales = {name: state["scales"][name].to(self.device) for name in SCALES}
         self.updates = state["updates"]
         self.generator.set_state(state["generator"].cpu())
-
-
-def adam(config: Tdmpc, eps: float) -> Adam:
-    """The optimiser's numbers."""
-    o = config.optimizer
-    return Adam(lr=o.lr, eps=eps, weight_decay=o.weight_decay, clip=o.clip)
-
-
-def model_groups(config: Tdmpc, nets: Networks) -> list[Group]:
-    """The model's parts and their learning rates."""
-    m, scaled = config.model, config.optimizer.by_heads
-    factor = {
-        "encoder": config.optimizer.encoder,
-        "dynamics": m.dynamics.heads if scaled else 1,
-        "reward": m.reward.heads if scaled else 1,
-        "critic": m.values / 5 if scaled else 1,
-        "termination": 1,
-    }
-    auxiliary = len(nets.auxiliary.gammas) / 5 if scaled else 1
-    groups = [Group(name, list(getattr(nets.world, name).parameters()), scale) for name, scale in factor.items()]
-    return [g for g in (*groups, Group("auxiliary", list(nets.auxiliary.parameters()), auxiliary)) if g.parameters]
-
-
-def policy_groups(config: Tdmpc, nets: Networks) -> list[Group]:
-    """The policies, one learning rate."""
-    explorer = [] if nets.explorer is nets.world.policy else list(nets.explorer.parameters())
-    scale = config.optimizer.policy
-    groups = (Group("policy", list(nets.world.policy.parameters()), scale), Group("explorer", explorer, scale))
-    return [group for group in groups if group.parameters]
-
-
-def value_metrics(value_MPB: Tensor, target: Target) -> Metrics:
-    """Predicted values against what they regress to."""
-    target_PB = target.value_NPB.mean(-3)
-    return {
-        "value/mean": value_MPB.mean(),
-        "value/target": target_PB.mean(),
-        "value/error": (value_MPB - target_PB).abs().mean(),
-        "value/std_heads": target.spread,
-        "value/std_heads_predicted": spread(value_MPB, 0).mean(),
-    }
-
-
-def policy_metrics(gaussian: Gaussian, states: Tensor) -> Metrics:
-    """How wide the policy is, and how widely its loss spreads over states."""
-    entropy = (gaussian.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
-    return {
-        "policy/log_std": gaussian.log_std.mean(),
-        "policy/entropy": entropy.mean(),
-        "policy/loss_std": states.std(),
-    }

@@ -12,11 +12,12 @@ from pydantic import model_validator
 
 from bellmark.agents.api import Checkpoints, Collect, Doctor, Evaluation
 from bellmark.agents.tdmpc import names
+from bellmark.agents.tdmpc.auxiliary import Joint, NoAuxiliary, Separate
+from bellmark.agents.tdmpc.improvement import Gradient, PolicyLearning
 from bellmark.agents.tdmpc.model import ActionValue, Clipped, Model
 from bellmark.agents.tdmpc.planning import Lazy, Never, Planner
-from bellmark.agents.tdmpc.policies import Gradient, PolicyLearning
 from bellmark.agents.tdmpc.schedules import Cadence, Fixed, Heuristic, Optimizer
-from bellmark.agents.tdmpc.targets import Imagined, Joint, NoAuxiliary, Replayed, Separate
+from bellmark.agents.tdmpc.targets import Imagined, Replayed
 from bellmark.config import Config, knob, option, part
 from bellmark.envs.cartpole import CartPole
 from bellmark.envs.custom import Custom

@@ -6,7 +6,6 @@ G discounts, B slices, L latent, A action, K bins.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -14,12 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bellmark import ops
-from bellmark.agents.tdmpc.targets import Slice
 
 if TYPE_CHECKING:
     from bellmark.agents.api import Batch
+    from bellmark.agents.tdmpc.auxiliary import Transition
     from bellmark.agents.tdmpc.networks import Auxiliary
-    from bellmark.agents.tdmpc.targets import Transition
     from bellmark.agents.tdmpc.world import World
     from bellmark.ops.two_hot import Bins
 
@@ -99,36 +97,3 @@ def auxiliary_loss(auxiliary: Auxiliary, slow: Auxiliary, bins: Bins, seen: Tran
         gamma_G = value_GHNPB.new_tensor(auxiliary.gammas).view(-1, 1, 1, 1)
         target_GNPB = seen.reward_NPB + gamma_G * (seen.keep_HNPB * value_GHNPB).mean(1)
     return value_loss(bins, auxiliary.logits(seen.at_PBL), target_GNPB, weight_P)
-
-
-def of_heads(pick: Callable[[Tensor], Tensor], repeat: int, rollout: Rollout, batch: Batch) -> Slice:
-    """Slices at the latents that `pick` makes of all heads' (T + 1, H, B, L); all else `repeat` times over."""
-
-    def tile(x: Tensor) -> Tensor:
-        return x.repeat(1, repeat, *(1,) * (x.ndim - 2)) if repeat > 1 else x
-
-    return Slice(
-        pick(rollout.z_THBL),
-        tile(rollout.encoded_TBL),
-        tile(batch.action[:-1]),
-        tile(batch.reward[1:]),
-        tile(1 - batch.terminated[1:].to(batch.reward)),
-        tile(batch.extras["expert"][:-1]),
-    )
-
-
-def _split(z_THBL: Tensor) -> Tensor:
-    """The h-th part of the slices at head h's latents."""
-    parts = zip(z_THBL.unbind(1), z_THBL[:, 0].tensor_split(z_THBL.shape[1], 1), strict=True)
-    begins, chosen = 0, []
-    for z_TBL, part in parts:
-        chosen.append(z_TBL[:, begins : begins + part.shape[1]])
-        begins += part.shape[1]
-    return torch.cat(chosen, 1)
-
-
-SLICES: dict[str, Callable[[Rollout, Batch], Slice]] = {  # at which heads' rollouts values and policies learn
-    "single": lambda rollout, batch: of_heads(lambda z: z[:, 0], 1, rollout, batch),
-    "concat": lambda rollout, batch: of_heads(lambda z: z.flatten(1, 2), rollout.z_THBL.shape[1], rollout, batch),
-    "split": lambda rollout, batch: of_heads(_split, 1, rollout, batch),
-}

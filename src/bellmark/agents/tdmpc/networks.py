@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from bellmark.agents.tdmpc.auxiliary import Joint, NoAuxiliary, Separate
 from bellmark.agents.tdmpc.config import Tdmpc
+from bellmark.agents.tdmpc.improvement import NoExplorer
 from bellmark.agents.tdmpc.model import SIZES
-from bellmark.agents.tdmpc.policies import NoExplorer
-from bellmark.agents.tdmpc.targets import Joint, NoAuxiliary, Separate
 from bellmark.agents.tdmpc.world import Policy, World
 from bellmark.nets.ensemble import Ensemble
 from bellmark.nets.slow import slow_copy

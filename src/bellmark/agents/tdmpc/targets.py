@@ -6,44 +6,23 @@ B slices, L latent, A action.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from pydantic import model_validator
 
 from bellmark import ops
 from bellmark.agents.tdmpc.heads import TargetHeads, asked, combine
-from bellmark.config import Choice, Config, knob, part
+from bellmark.config import Choice, knob, part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
     from torch import Tensor
 
     from bellmark.agents.tdmpc.networks import Networks
+    from bellmark.agents.tdmpc.slices import Slice
     from bellmark.agents.tdmpc.world import Policy
 
 OFFICIAL = "tdmpc2 config.yaml"
-
-
-class Slice(NamedTuple):
-    """What values and policies learn from: slices with their encodings and the model's rollout."""
-
-    z_TBL: Tensor  # (T + 1, B, L) the model's rollout
-    encoded_TBL: Tensor  # (T + 1, B, L)
-    action_TBA: Tensor  # (T, B, A)
-    reward_TB: Tensor  # (T, B) that followed
-    keep_TB: Tensor  # (T, B) 0 where the step ended the task, else 1
-    expert_TBA: Tensor  # (T, B, 2A) mean and deviation of the plan
-
-
-class Transition(NamedTuple):
-    """Where a value is learned, and what followed."""
-
-    at_PBL: Tensor
-    reward_NPB: Tensor
-    keep_HNPB: Tensor
-    next_HNPBL: Tensor
 
 
 class Target(NamedTuple):
@@ -141,51 +120,3 @@ def acting(nets: Networks, which: str) -> Policy:
 def per_head(reward: Tensor, step: int) -> Tensor:
     """Rewards (R, H, N, P, B): at the first step all dynamics heads share their latents, so H is 1."""
     return reward if step else reward.unsqueeze(1)
-
-
-def replayed(data: Slice, at_TBL: Tensor, next_TBL: Tensor) -> Transition:
-    """The steps of replay, at some latents and with some next ones (both T + 1 long)."""
-    return Transition(at_TBL[:-1], data.reward_TB[None], data.keep_TB[None, None], next_TBL[None, None, 1:].detach())
-
-
-class NoAuxiliary(Choice):
-    """Values of the one discount only."""
-
-    kind: Literal["none"] = "none"
-    weight: ClassVar[float] = 0.0
-    learn_from: ClassVar[str] = "replay"
-    slow_rate: ClassVar[float] = 0.0
-
-
-class AuxiliaryKnobs(Config):
-    """Values of other discounts, learned beside the main one and never planned with."""
-
-    gammas: tuple[float, ...] = knob(
-        (0.9, 0.95), "their discounts", source="value_stability_plan", scope="model", min_length=1
-    )
-    weight: float = knob(0.1, "weight of their loss", source="user's multi_gamma_loss_weight", ge=0)
-    learn_from: Literal["replay", "rollout", "imagined"] = knob(
-        "replay",
-        "real rewards at encoded observations, real rewards at the rollout's latents, or the target's imagined steps",
-        source="user's aux_value_source",
-    )
-    slow_rate: float = knob(0.0, "how fast their slow copies follow; 0: as fast as the target's", ge=0, le=1)
-
-
-class Joint(AuxiliaryKnobs, Choice):
-    """One network with an output for each discount."""
-
-    kind: Literal["joint"] = "joint"
-
-
-class Separate(AuxiliaryKnobs, Choice):
-    """A network for each discount."""
-
-    kind: Literal["separate"] = "separate"
-
-
-LEARN_FROM: dict[str, Callable[[Slice, Tensor, Target], Transition]] = {  # where auxiliary values are learned
-    "replay": lambda data, at, target: replayed(data, data.encoded_TBL, data.encoded_TBL),
-    "rollout": lambda data, at, target: replayed(data, data.z_TBL, data.z_TBL),
-    "imagined": lambda data, at, target: Transition(at, target.reward_NPB, target.keep_HNPB, target.next_HNPBL),
-}
