@@ -39,6 +39,13 @@ BASE: dict[str, Any] = {
     "loss/dyn": 1.1 + 0.02 * NOISE,
     "model/kl_dyn": np.full(N, 1.1),
     "model/action_gap": np.full(N, 0.3),
+    "model/memory_gradient": np.full(N, 0.5),
+    "model/open_loop_error": np.full(N, 0.3),
+    "dream/continue": np.full(N, 0.98),
+    "train/length": np.full(N, 100.0),
+    "throughput/updates": 20 + NOISE,
+    "eval/success": np.full(N, 0.5),
+    "eval/success_sampled": np.full(N, 0.45),
     "replay/ratio": np.full(N, 32.0),
     "gate/learns": np.full(N, 1.0),
     "advantage/positive": np.full(N, 0.5),
@@ -71,6 +78,7 @@ def after(at: int, value: Any, name: str) -> np.ndarray:
     return curve
 
 
+HARD = {"learning.divergence.free": "hard", "learning.divergence.free.nats": 1.0}
 FALLEN = np.concatenate([np.linspace(20, 480, 25), np.linspace(480, 80, 15)])
 ILL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "not_finite": ({"loss/value": after(30, np.nan, "loss/value")}, {}),
@@ -113,12 +121,29 @@ ILL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "tight_kl": ({}, {"update.epochs": 20}),
     "no_entropy": ({}, {"learning.entropy.coef": 0.0}),
     "fast_actor": ({}, {"optimizer.lr": 4e-5, "optimizer.actor_lr": 4e-4}),
+    "dead_free_bits": (
+        {"loss/dyn": np.full(N, 1.0), "model/kl_dyn": np.full(N, 0.03)},
+        {**HARD, "learning.divergence.over_latents": "mean"},
+    ),
+    "no_memory_gradient": ({"model/memory_gradient": np.zeros(N)}, {}),
+    "false_ends": ({"dream/continue": np.full(N, 0.5)}, {"learning.discount.horizon": 333.0}),
+    "open_loop_drift": ({"model/open_loop_error": after(20, 1.4, "model/open_loop_error")}, {}),
+    "slowed_down": ({"throughput/updates": after(20, 2.0, "throughput/updates")}, {}),
+    "noisy_start": ({"eval/success_sampled": np.full(N, 0.14)}, {"start": "stored"}),
+    "strong_posterior_pull": ({}, {"loss.rep": 0.99, "loss.dyn": 1.0}),
+    "no_unimix": ({}, {"model.unimix": 0.0}),
+    "foreign_critic": (
+        {},
+        {"critic.initial": "pretrained", "critic.initial.expert": "best", "start.checkpoint": "weak"},
+    ),
+    "shared_bootstrap": ({}, {"planner.optimism_train": 0.3, "target.heads.values": "mean"}),
+    "optimistic_evaluation": ({}, {"planner.optimism_eval": 1.0}),
     "short_evaluation": ({}, {"evaluation.episodes": 5}),
 }
 
 
 def ill(rule: str) -> Case:
-    return case(*ILL[rule])
+    return case(*ILL[rule], family="tdmpc" if RULES[rule].families == ("tdmpc",) else "dreamer")
 
 
 def test_every_rule_has_its_case():
@@ -136,7 +161,8 @@ def test_a_rule_fires_on_its_illness(rule):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_keeps_still_on_a_healthy_run(rule):
-    healthy = case(config={"task": "cartpole", "model.bin_limit": 20.0, "learning.discount.horizon": 333.0})
+    config = {"task": "cartpole", "model.bin_limit": 20.0, "learning.discount.horizon": 333.0, "start": "stored"}
+    healthy = case(config={**config, **HARD, "loss.rep": 0.1, "loss.dyn": 1.0, "model.unimix": 0.01})
     assert diagnose(healthy, [rule]) == []
 
 

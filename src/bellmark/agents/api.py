@@ -303,3 +303,25 @@ class Portable(Protocol):
     def acting(self) -> nn.Module:
         """All parameters and buffers that the policy computes with."""
         ...
+
+
+class Behaviour(NamedTuple):
+    """What a policy would do in N states: two of them tell how far it has moved."""
+
+    mean: Tensor  # (N, A) means of continuous actions, or the probabilities of the choices
+    std: Tensor  # (N, A) deviations; (N, 0) where actions are choices
+
+
+class Instruments(Protocol):
+    """A family's measurements on rows that nobody learns from; nothing here leaves a trace in the agent's future.
+
+    The rows are whole beginnings of evaluation episodes: every slice starts at a reset.
+    """
+
+    def behaviour(self, rows: Batch) -> Behaviour:
+        """What the policy would do in the rows' states."""
+        ...
+
+    def measure(self, rows: Batch) -> Mapping[str, Tensor]:
+        """Scalars under the names of the metric vocabulary."""
+        ...

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bellmark.errors import unknown
-from bellmark.health import model, policy, returns, setup, values
+from bellmark.health import machine, model, policy, returns, setup, values, world
 from bellmark.health.case import Case, Finding, Rule, Severity
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")  # the gravest first
 DREAMER, TDMPC, FINETUNE, CONTINUOUS = ("dreamer",), ("tdmpc",), ("finetune",), ("tdmpc", "finetune")
+MODELS = ("tdmpc", "dreamer")
 RECORDED = (
     Rule("not_finite", "critical", (), policy.not_finite),
     Rule("worse_than_random", "critical", ("eval/return_std", "baseline/random_return"), returns.worse_than_random),
@@ -22,7 +23,11 @@ RECORDED = (
     Rule("unstable_targets", "warning", ("value/std_heads", "value/target"), values.unstable_targets, TDMPC),
     Rule("collapsed_heads", "warning", ("value/std_heads", "value/target"), values.collapsed_heads, TDMPC),
     Rule("kl_collapse", "critical", ("model/kl_dyn",), model.kl_collapse, DREAMER),
-    Rule("action_blind_model", "critical", ("model/action_gap",), model.action_blind_model, DREAMER),
+    Rule("action_blind_model", "critical", ("model/action_gap",), model.action_blind_model, MODELS),
+    Rule("dead_free_bits", "critical", ("loss/dyn", "model/kl_dyn"), world.dead_free_bits, DREAMER),
+    Rule("no_memory_gradient", "critical", ("model/memory_gradient",), world.no_memory_gradient, DREAMER),
+    Rule("false_ends", "critical", ("dream/continue", "train/length"), world.false_ends, DREAMER),
+    Rule("open_loop_drift", "warning", ("model/open_loop_error",), world.open_loop_drift, MODELS),
     Rule("model_lag", "warning", (), model.model_lag),
     Rule("loss_spike", "warning", (), policy.loss_spike),
     Rule("starved_actor", "critical", ("gate/learns",), model.starved_actor, DREAMER),
@@ -39,6 +44,8 @@ RECORDED = (
         FINETUNE,
     ),
     Rule("weak_advantages", "warning", ("critic/return_correlation",), policy.weak_advantages, FINETUNE),
+    Rule("slowed_down", "warning", ("throughput/updates",), machine.slowed_down, MODELS),
+    Rule("noisy_start", "warning", ("eval/success", "eval/success_sampled"), machine.noisy_start, FINETUNE),
     Rule("update_cut_short", "warning", ("update/gradient_steps",), policy.update_cut_short, FINETUNE),
 )
 SETUP = (
@@ -46,6 +53,11 @@ SETUP = (
     Rule("tight_kl", "warning", (), setup.tight_kl),
     Rule("no_entropy", "warning", (), setup.no_entropy),
     Rule("fast_actor", "warning", (), setup.fast_actor),
+    Rule("strong_posterior_pull", "warning", (), setup.strong_posterior_pull, DREAMER),
+    Rule("no_unimix", "warning", (), setup.no_unimix, DREAMER),
+    Rule("foreign_critic", "warning", (), setup.foreign_critic, FINETUNE),
+    Rule("shared_bootstrap", "warning", (), setup.shared_bootstrap, TDMPC),
+    Rule("optimistic_evaluation", "warning", (), setup.optimistic_evaluation, TDMPC),
     Rule("short_evaluation", "info", (), setup.short_evaluation),
 )
 RULES: Mapping[str, Rule] = {rule.id: rule for rule in (*RECORDED, *SETUP)}

@@ -121,3 +121,112 @@ def fast_actor(case: Case) -> Finding | None:
         "equal learning rates, as published",
         {"actor": float(actor), "model": float(model)},
     )
+
+
+def strong_posterior_pull(case: Case) -> Finding | None:
+    """Symptom: the posterior is drawn to the prior about as strongly as the prior to the posterior.
+
+    Causes: `loss.rep` near `loss.dyn`. The latents then say what is easy to predict instead of what was seen.
+    Try: 0.1 against 1, as published.
+    """
+    rep, dyn = case.knob("loss.rep"), case.knob("loss.dyn")
+    if case.family != "dreamer" or rep is None or dyn is None or float(rep) <= 0.5 * float(dyn):
+        return None
+    return Finding(
+        "strong_posterior_pull",
+        "warning",
+        None,
+        f"loss.rep={float(rep):g} beside loss.dyn={float(dyn):g}: the posterior gives up what the prior cannot foresee",
+        "a weight of the posterior's divergence that is as large as the prior's",
+        "loss.rep=0.1",
+        {"rep": float(rep), "dyn": float(dyn)},
+        ("model/kl_dyn", "loss/rec"),
+    )
+
+
+def no_unimix(case: Case) -> Finding | None:
+    """Symptom: the latents' distributions have no share of the uniform one.
+
+    Causes: an older implementation. A probability may reach zero, and the divergence becomes infinite.
+    Try: one percent, as published.
+    """
+    share = case.knob("model.unimix")
+    if case.family != "dreamer" or share is None or float(share) > 0:
+        return None
+    return Finding(
+        "no_unimix",
+        "warning",
+        None,
+        "model.unimix=0: nothing bounds the divergence of posterior and prior",
+        "an older implementation's latents",
+        "model.unimix=0.01",
+        {},
+        ("model/kl_dyn",),
+    )
+
+
+def foreign_critic(case: Case) -> Finding | None:
+    """Symptom: the critic begins as another policy's than the one that is to be improved.
+
+    Causes: `critic.initial=pretrained` on an expert's episodes. Its values are too high where the weaker policy goes,
+    so that nearly all its actions count as worse than expected.
+    Try: a fresh critic, or one of the start checkpoint (`critic.initial=stored`).
+    """
+    expert, start = case.knob("critic.initial.expert"), case.knob("start.checkpoint")
+    if case.knob("critic.initial") != "pretrained" or expert is None or expert == start:
+        return None
+    return Finding(
+        "foreign_critic",
+        "warning",
+        None,
+        f"the critic is pretrained on {expert}, the policy starts from {start or 'nothing'}",
+        "values of states that this policy does not visit, under actions it does not take",
+        "critic.initial=fresh, or critic.initial=stored",
+        {},
+        ("advantage/positive", "value/explained_variance"),
+    )
+
+
+def shared_bootstrap(case: Case) -> Finding | None:
+    """Symptom: the planner reads the value members' disagreement, while all of them learn from one common target.
+
+    Causes: a global bootstrap: where there is data, members become one function, and optimism reads noise.
+    Try: a local bootstrap (`target.heads.values=local`, or `target.values=local`).
+    """
+    heads = float(case.knob("model.critic.heads", 0) or 0)
+    reduction = case.knob("target.heads.values", case.knob("target.values"))
+    optimism = float(case.knob("planner.optimism_train", 0) or 0)
+    if case.family != "tdmpc" or heads == 1 or optimism == 0 or reduction in (None, "local"):
+        return None
+    key = "target.heads.values" if case.knob("target.heads.values") else "target.values"
+    return Finding(
+        "shared_bootstrap",
+        "warning",
+        None,
+        f"planner.optimism_train={optimism:g} reads a disagreement that {key}={reduction} removes",
+        "all members bootstrap from one common value",
+        f"{key}=local",
+        {"optimism": optimism},
+        ("value/std_heads", "value/diversity"),
+    )
+
+
+def optimistic_evaluation(case: Case) -> Finding | None:
+    """Symptom: the planner is judged with the optimism that is meant for exploring.
+
+    Causes: `planner.optimism_eval` above zero. Evaluations then score exploration.
+    Try: zero, or a negative number (the user's -1).
+    """
+    optimism = float(case.knob("planner.optimism_eval", 0) or 0)
+    if case.family != "tdmpc" or optimism <= 0 or case.knob("planner.eval_heads") == "first":
+        return None
+    return Finding(
+        "optimistic_evaluation",
+        "warning",
+        None,
+        f"planner.optimism_eval={optimism:g}: what is judged explores",
+        "the optimism of collection is on in evaluations",
+        "planner.optimism_eval=0",
+        {"optimism": optimism},
+        ("eval/return", "train/return"),
+    )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bellmark.agents.api import Agent, Metrics, Policy
-from bellmark.envs.api import BatchedEnv
+from bellmark.envs.api import BatchedEnv, Transition
 from bellmark.train.worlds import as_obs, command, spec_of
 
 NEXT_NOISE = 1_000_003  # between the seeds of two draws of noise
@@ -34,8 +34,15 @@ class Episodes:
     noted: Metrics  # means of what a judged policy says of its steps: extras named as metrics, nan where it is silent
 
 
+Witness = Callable[[NDArray[np.int64], Tensor, Tensor, Transition], None]  # worlds (B,), obs, actions, what followed
+
+
 def unwatched() -> None:
     """Nobody can interrupt this evaluation."""
+
+
+def unseen(worlds: NDArray[np.int64], obs: Tensor, action: Tensor, moved: Transition) -> None:
+    """Nobody keeps what was played."""
 
 
 @torch.no_grad()
@@ -49,8 +56,11 @@ def play(
     noise: int = 0,
     film: bool = False,
     watch: Callable[[], None] = unwatched,
+    witness: Witness = unseen,
 ) -> Episodes:
-    """Play one episode in every world of `env` from the start states of `seed`; `watch` is called at every step.
+    """Play one episode in every world of `env` from the start states of `seed`.
+
+    `watch` is called before every step, `witness` after it, with what was seen and done in the worlds still playing.
 
     `noise` numbers the draws of a policy's own noise from the same start states.
     """
@@ -66,10 +76,12 @@ def play(
     noted: dict[str, list[Tensor]] = {}
     for _ in range(env.horizon):
         watch()
-        decision = policy.act(as_obs(obs, spec), first, state, deterministic=deterministic, generator=generator)
+        before = as_obs(obs, spec)
+        decision = policy.act(before, first, state, deterministic=deterministic, generator=generator)
         for name in (name for name in decision.extras if "/" in name):
             noted.setdefault(name, []).append(decision.extras[name])
         moved = env.advance(alive, command(decision.action, spec))
+        witness(alive, before, decision.action, moved)
         returns[alive] += moved.reward
         discounted[alive] += weight * moved.reward
         weight *= gamma
@@ -99,9 +111,13 @@ def evaluate(
     gamma: float = 1.0,
     sampled: bool = True,
     watch: Callable[[], None] = unwatched,
+    witness: Witness = unseen,
 ) -> Metrics:
-    """One or both modes over all worlds of `env`, under the names of the common metric vocabulary."""
-    greedy = play(policy, env, seed, deterministic=True, gamma=gamma, watch=watch)
+    """One or both modes over all worlds of `env`, under the names of the common metric vocabulary.
+
+    `witness` sees the deterministic episodes.
+    """
+    greedy = play(policy, env, seed, deterministic=True, gamma=gamma, watch=watch, witness=witness)
     metrics = {
         "eval/return": float(greedy.returns.mean()),
         "eval/return_std": float(greedy.returns.std()),

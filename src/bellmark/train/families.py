@@ -8,7 +8,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from bellmark.agents.api import Agent, Checkpoints, Doctor, Evaluation, Heir, Learner, Load, Policy, Processes
+from bellmark.agents.api import (
+    Agent,
+    Checkpoints,
+    Doctor,
+    Evaluation,
+    Heir,
+    Instruments,
+    Learner,
+    Load,
+    Policy,
+    Processes,
+)
 from bellmark.agents.finetune.config import Finetune
 from bellmark.config import build
 from bellmark.envs.api import BatchedEnv
@@ -29,6 +40,12 @@ CONFIGS = {
 LEARNERS = {  # the families that learn from replay; imported when one is asked for
     "tdmpc": "bellmark.agents.tdmpc.agent:TdmpcAgent",
     "dreamer": "bellmark.agents.dreamer.agent:DreamerAgent",
+}
+
+INSTRUMENTS = {  # what can be measured of a family beside its evaluations
+    "finetune": "bellmark.agents.finetune.instruments:FinetuneInstruments",
+    "tdmpc": "bellmark.agents.tdmpc.instruments:TdmpcInstruments",
+    "dreamer": "bellmark.agents.dreamer.instruments:DreamerInstruments",
 }
 
 
@@ -108,6 +125,12 @@ def make_learner(config: RunConfig, env: BatchedEnv, device: str) -> Learner:
     """A fresh learner for an environment's sizes."""
     learner: Learner = _named(LEARNERS[config.family])(config, spec_of(env), device)
     return learner
+
+
+def instruments_of(agent: Agent, family: str) -> Instruments:
+    """A family's instruments, on its agent or on the learner inside."""
+    made: Instruments = _named(INSTRUMENTS[family])(getattr(agent, "learner", agent))
+    return made
 
 
 def stored_policy(config: RunConfig, env: BatchedEnv, state: Mapping[str, Any], device: str = "cpu") -> Policy:

@@ -24,6 +24,7 @@ from bellmark.train.baselines import baselines
 from bellmark.train.doctor import Attendant
 from bellmark.train.evaluate import evaluate, start_values
 from bellmark.train.families import RunConfig, make_agent, read_config
+from bellmark.train.instruments import Tape, Watcher
 from bellmark.train.profile import Profile, Work, unwatched
 
 DONE, REQUEUE = 0, 75
@@ -159,6 +160,7 @@ class Loop:
         self._show = show
         self._stop = stop
         self._doctor = doctor
+        self._watcher = Watcher(agent, config.family)
         self.ill = ""  # why the doctor ended the run; empty while it has not
         self._eval_env = config.task.make(config.evaluation.episodes, threads)
         self._saved_at = time.monotonic()
@@ -199,6 +201,7 @@ class Loop:
             state = checkpoint.unpack(last.read(), last.path.name)["state"]
             self._agent.load_state_dict(state)
             self._judged_at, self._reached, self._row = state["judged_at"], state["reached"], state["row"]
+            self._watcher.load_state_dict(state.get("watcher", {}))
             self._record.resume(self._agent.step)
         self._begun = True
 
@@ -228,13 +231,16 @@ class Loop:
 
     def _evaluate(self) -> Metrics:
         began = time.perf_counter()
-        chosen, watch = self._config.evaluation, self._stop.check
+        chosen, watch, tape = self._config.evaluation, self._stop.check, Tape()
         agent, env = self._agent, self._eval_env
         metrics = evaluate(
-            agent.policy, env, chosen.seed, gamma=agent.gamma, sampled=chosen.sampled, watch=watch
+            agent.policy, env, chosen.seed, gamma=agent.gamma, sampled=chosen.sampled, watch=watch, witness=tape
         ) | start_values(agent, env, chosen.seed)
         self._judged_at = self._agent.step
-        return {**metrics, "time/evaluate": time.perf_counter() - began, **self._agent.steps_taken()}
+        judged = time.perf_counter()
+        metrics |= self._watcher.measure(tape)
+        spent = {"time/evaluate": judged - began, "time/instruments": time.perf_counter() - judged}
+        return {**metrics, **spent, **self._agent.steps_taken()}
 
     def _log(self, metrics: Metrics) -> None:
         self._record.log(self._agent.step, metrics)
@@ -248,6 +254,7 @@ class Loop:
     def _save(self, headline: float | None = None) -> None:
         state = {**self._agent.state_dict(), "judged_at": self._judged_at, "reached": self._reached}
         state["row"] = self._row
+        state["watcher"] = self._watcher.state_dict()
         data = checkpoint.pack(self._config.family, self._config.tree(), state)
         keep_every = self._config.checkpoints.every or None
         self._record.checkpoint(self._agent.step, data, metric=headline, keep_every=keep_every)

@@ -60,7 +60,7 @@ class Chooser:
 
     def draw(self, outputs: Tensor, noise: Tensor) -> Tensor:
         """One-hot."""
-        return categorical.draw(self._probs(outputs), noise, 0)
+        return categorical.draw(self.probs(outputs), noise, 0)
 
     def best(self, outputs: Tensor) -> Tensor:
         """One-hot."""
@@ -72,13 +72,14 @@ class Chooser:
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
         """ln p of the choice."""
-        return (self._probs(outputs).log() * action).sum(0)
+        return (self.probs(outputs).log() * action).sum(0)
 
     def entropy(self, outputs: Tensor) -> Tensor:
         """-sum p ln p."""
-        return categorical.entropy(self._probs(outputs), 0)
+        return categorical.entropy(self.probs(outputs), 0)
 
-    def _probs(self, outputs: Tensor) -> Tensor:
+    def probs(self, outputs: Tensor) -> Tensor:
+        """(A, N)."""
         return categorical.mixed(outputs, self._unimix, 0)
 
 
@@ -95,12 +96,12 @@ class Mover:
 
     def draw(self, outputs: Tensor, noise: Tensor) -> Tensor:
         """mean + std * noise."""
-        mean, std = self._moments(outputs.detach())
+        mean, std = self.moments(outputs.detach())
         return mean + std * noise
 
     def best(self, outputs: Tensor) -> Tensor:
         """The mean."""
-        return self._moments(outputs)[0]
+        return self.moments(outputs)[0]
 
     def uniform(self, noise: Tensor) -> Tensor:
         """In [-1, 1]: 2 Phi(noise) - 1."""
@@ -108,13 +109,14 @@ class Mover:
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
         """Density of the action before it is clipped."""
-        mean, std = self._moments(outputs)
+        mean, std = self.moments(outputs)
         return -(((action - mean) / std).square() / 2 + std.log() + 0.5 * math.log(2 * math.pi)).sum(0)
 
     def entropy(self, outputs: Tensor) -> Tensor:
         """ln std + (1 + ln 2 pi) / 2 per dimension."""
-        return (self._moments(outputs)[1].log() + 0.5 * (1 + math.log(2 * math.pi))).sum(0)
+        return (self.moments(outputs)[1].log() + 0.5 * (1 + math.log(2 * math.pi))).sum(0)
 
-    def _moments(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and deviations, (A, N) each."""
         mean, spread = outputs.chunk(2)
         return mean.tanh(), self._low + (self._high - self._low) * (spread + 2.0).sigmoid()

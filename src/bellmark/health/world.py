@@ -1,0 +1,117 @@
+"""Rules on what instruments measure of a world model beside evaluations, and of what it takes for ends."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bellmark.health.case import Case, Finding, onset
+
+ROWS = 5
+NO_BETTER = 1.0  # open-loop error, relative to "nothing changes"
+TIMES_TOO_OFTEN, MORE = 3.0, 0.05  # predicted against real ends, per step
+NO_GRADIENT = 1e-9
+
+
+def dead_free_bits(case: Case) -> Finding | None:
+    """Symptom: the divergence lies below its free nats in every state, so that nothing teaches the prior.
+
+    Causes: the hard maximum is taken over a *mean* of the latents' divergences, which never reaches a free nat; free
+    bits too large for few latents.
+    Try: `learning.divergence.over_latents=sum`; fewer free nats.
+    """
+    loss, kl = case.curve("loss/dyn"), case.curve("model/kl_dyn")
+    nats = case.knob("learning.divergence.free.nats")
+    if nats is None or case.knob("learning.divergence.free") != "hard" or len(loss.value) < 2 * ROWS:
+        return None
+    clipped = np.abs(loss.value - float(nats)) <= 1e-6 * max(1.0, float(nats))
+    began = onset(clipped, ROWS)
+    if began is None or not clipped[-ROWS:].all():
+        return None
+    over = case.knob("learning.divergence.over_latents", "sum")
+    return Finding(
+        "dead_free_bits",
+        "critical" if over == "mean" else "warning",
+        int(loss.step[began]),
+        f"the prior's loss is exactly its {float(nats):g} free nats (divergence {kl.value[-1]:.2g}): no gradient",
+        "the maximum over a mean of latents never reaches a free nat" if over == "mean" else "free bits too large",
+        "learning.divergence.over_latents=sum" if over == "mean" else "learning.divergence.free.nats=0.3",
+        {"kl": float(kl.value[-1]), "free": float(nats)},
+        ("loss/dyn", "model/kl_dyn"),
+    )
+
+
+def no_memory_gradient(case: Case) -> Finding | None:
+    """Symptom: gradients of the recurrent state end one step back.
+
+    Causes: the state is detached between steps: the model cannot learn to remember.
+    Try: look for a `detach` in the recurrent step; `tests/agents/dreamer/test_users_bugs.py` shows how to test it.
+    """
+    gradient = case.curve("model/memory_gradient")
+    if len(gradient.value) < 2:
+        return None
+    began = onset(gradient.value < NO_GRADIENT, 2)
+    if began is None or gradient.value[-1] >= NO_GRADIENT:
+        return None
+    return Finding(
+        "no_memory_gradient",
+        "critical",
+        int(gradient.step[began]),
+        "no gradient reaches observations two steps back or more",
+        "the recurrent state is detached between steps",
+        "look for a detach in the recurrent step",
+        {"share": float(gradient.value[-1])},
+        ("model/memory_gradient", "model/open_loop_error"),
+    )
+
+
+def false_ends(case: Case) -> Finding | None:
+    """Symptom: dreams end far more often than episodes do.
+
+    Causes: rows that fill up short episodes are learned from as ends of the task; time limits that are told as ends.
+    Try: look at `terminated` in a drawn batch; the probe `bellmark probe RUN --only terminal`.
+    """
+    dreamed, real = case.curve("dream/continue"), case.curve("train/length")
+    horizon = case.knob("learning.discount.horizon")
+    if len(dreamed.value) < 2 * ROWS or len(real.value) < 2 or horizon is None:
+        return None
+    gamma = 1 - 1 / float(horizon) if case.knob("learning.discount.continuation", "inside") == "inside" else 1.0
+    ends = 1 - dreamed.value / gamma
+    true = 1 / np.maximum(np.interp(dreamed.step, real.step, real.value), 1)
+    learned = np.arange(len(ends)) >= ROWS  # at first the head says one half
+    began = onset((ends > TIMES_TOO_OFTEN * true + MORE) & learned, ROWS)
+    if began is None or ends[-1] <= TIMES_TOO_OFTEN * true[-1] + MORE:
+        return None
+    return Finding(
+        "false_ends",
+        "critical",
+        int(dreamed.step[began]),
+        f"dreams end with probability {ends[-1]:.2g} per step, episodes with {true[-1]:.2g}",
+        "rows that are no ends are learned as ends, padding for instance",
+        "look at `terminated` in a drawn batch; bellmark probe RUN --only terminal",
+        {"dreamed": float(ends[-1]), "real": float(true[-1])},
+        ("dream/continue", "train/length"),
+    )
+
+
+def open_loop_drift(case: Case) -> Finding | None:
+    """Symptom: on its own, the model foresees evaluation episodes no better than "nothing changes".
+
+    Causes: too few model updates; a prior that is not trained (free bits, a detached state); actions in another order.
+    Try: `bellmark evaluate RUN --dreams`; more updates of the model per step.
+    """
+    error = case.curve("model/open_loop_error")
+    if len(error.value) < 4:
+        return None
+    began = onset(error.value > NO_BETTER, 3)
+    if began is None or error.value[-1] <= NO_BETTER:
+        return None
+    return Finding(
+        "open_loop_drift",
+        "warning",
+        int(error.step[began]),
+        f"open-loop predictions are {error.value[-1]:.2g} times as wrong as predicting no change",
+        "the model does not predict what it is dreamed with",
+        "bellmark evaluate RUN --dreams; more model updates per step",
+        {"error": float(error.value[-1])},
+        ("model/open_loop_error", "model/action_gap"),
+    )

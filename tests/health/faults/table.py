@@ -1,0 +1,109 @@
+"""The faults of the users' logs as data: what is planted, on which small task, and which rules name its cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import patches
+
+CARTPOLE = (
+    "model.deter=64", "model.units=32", "model.classes=4", "model.latents=8", "batch=8", "length=16", "steps=2000",
+    "train_ratio=32", "collect.envs=4", "collect.random_steps=200", "collect.log_every=40", "evaluation.every=200",
+    "evaluation.episodes=10", "evaluation.sampled=false", "optimizer.lr=1e-3", "optimizer.warmup=50",
+    "learning.imagination.horizon=8",
+)  # fmt: skip
+BALANCE = (
+    "task=dmc", "task.task=cartpole-balance", "task.action_repeat=20", "model.size=1", "slices.size=16",
+    "slices.horizon=2", "planner.horizon=2", "planner.samples=16", "planner.elites=4", "planner.policy_plans=4",
+    "planner.iterations=2", "steps=600", "collect.random_steps=150", "collect.pretrain=50", "collect.log_every=25",
+    "evaluation.every=100", "evaluation.episodes=10", "collect.insert_every=1",
+)  # fmt: skip
+ENSEMBLE = (*BALANCE, "model.critic.heads=4", "model.dynamics.heads=2", "target.rollouts=1")
+PPO_CARTPOLE = (
+    "task=cartpole", "task.action=continuous", "start=scratch", "policy.hidden=32", "policy.layers=2",
+    "critic.hidden=32", "critic.layers=2", "collect.envs=16", "collect.steps=32", "steps=30720", "update.epochs=4",
+    "update.minibatches=4", "evaluation.every=1024", "evaluation.episodes=16", "gamma=0.98", "optimizer.lr=1e-3",
+    "evaluation.sampled=false",
+)  # fmt: skip
+PICK_CUBE = ("collect.envs=32", "steps=8000", "evaluation.every=1600", "evaluation.episodes=32")
+
+
+class Task(NamedTuple):
+    """A small real task: a recipe and what makes it small."""
+
+    recipe: str
+    overrides: tuple[str, ...]
+
+
+DREAMER = Task("dreamer_cartpole_state", CARTPOLE)
+TDMPC = Task("tdmpc2", BALANCE)
+SVG = Task("svg_ensemble", ENSEMBLE)
+PPO = Task("ppo", PPO_CARTPOLE)
+FINETUNE = Task("gae_ppo_finetune", (*PICK_CUBE, "update.epochs=10"))
+REROLL = Task("awr_rerollout", (*PICK_CUBE, "advantage.n_q=4", "advantage.n_v=4", "update.epochs=10"))
+IQL = Task("iql_awr", (
+    *PICK_CUBE, "critic.data.checkpoints=[pickcube_weak]", "critic.data.episodes=30", "critic.epochs=10",
+))  # fmt: skip
+
+
+class Fault(NamedTuple):
+    """One planted fault."""
+
+    name: str
+    about: str
+    task: Task
+    causes: tuple[str, ...]  # the rules that name its cause, rather than a consequence
+    overrides: tuple[str, ...] = ()
+    plant: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+FAULTS = (
+    Fault("value_of_wrong_state", "lambda return uses V(s_t) for V(s_t+1)", DREAMER, ("value_bias",),
+          plant=patches.value_of_the_state_itself),
+    Fault("mean_kl_free_bits", "free bits as a hard maximum over a mean of KLs", DREAMER, ("dead_free_bits",),
+          ("learning.divergence.over_latents=mean",)),
+    Fault("beta_rep", "weight 0.99 on the posterior's divergence", DREAMER, ("strong_posterior_pull",),
+          ("loss.rep=0.99",)),
+    Fault("no_unimix", "no uniform share in the latents", DREAMER, ("no_unimix",), ("model.unimix=0",)),
+    Fault("attached_targets", "critic targets not detached", DREAMER, ("value_bias",),
+          plant=patches.targets_with_gradient),
+    Fault("action_blind", "prior scored on the posterior's own latent", DREAMER,
+          ("action_blind_model", "kl_collapse"), plant=patches.prior_scored_on_its_own_answer),
+    Fault("narrow_support", "11 bins up to 147.4 for values of 259", DREAMER, ("narrow_support",),
+          ("model.bins=11", "model.bin_limit=5", "learning.discount.horizon=333")),
+    Fault("focus_gate", "focus gate at a threshold of 0.02", DREAMER, ("starved_actor", "silent_losses"),
+          ("gating=gated", "gating.focus=on", "gating.focus.threshold=0.02")),
+    Fault("fast_actor", "actor learning rate times ten", DREAMER, ("fast_actor",), ("optimizer.actor_lr=1e-2",)),
+    Fault("no_entropy", "entropy coefficient 0", DREAMER, ("no_entropy", "entropy_collapse"),
+          ("learning.entropy.coef=0",)),
+    Fault("detached_state", "h detached: no back-propagation through time", DREAMER, ("no_memory_gradient",),
+          plant=patches.state_detached),
+    Fault("padding_as_ends", "padding rows trained as terminal", DREAMER, ("false_ends",),
+          plant=patches.padding_counts_as_ends),
+    Fault("collector_ahead", "collector far ahead of the learner", DREAMER, ("replay_pacing",),
+          plant=patches.collector_runs_ahead),
+    Fault("crowded_host", "other trainers take the host", DREAMER, ("slowed_down",), plant=patches.host_is_crowded),
+    Fault("foreign_rerollouts", "optimal policy's re-rollouts on a weaker policy's data", REROLL,
+          ("one_sided_advantages",)),
+    Fault("sparse_iql", "IQL where rewards are hardly ever positive", IQL, ("weak_advantages",),
+          ("critic.select=td_loss",)),
+    Fault("foreign_critic", "critic pretrained on another policy's states", FINETUNE,
+          ("foreign_critic", "one_sided_advantages", "unexplained_returns"),
+          ("critic.initial=pretrained", "critic.initial.worlds=64", "critic.initial.rollouts=2",
+           "critic.initial.epochs=20", "critic.initial.batch_size=512")),
+    Fault("tight_kl", "target_kl 0.1 with 40 epochs", FINETUNE, ("tight_kl", "update_cut_short"),
+          ("update.epochs=40", "update.target_kl=0.1")),
+    Fault("noisy_start", "start whose sampled and mean actions differ by far", FINETUNE, ("noisy_start",),
+          plant=patches.noisy_start),
+    Fault("log_std_oscillation", "log_std thrown to and fro", PPO, ("log_std_oscillation",),
+          plant=patches.spread_thrown_to_and_fro),
+    Fault("equal_heads", "ensemble heads collapsed to one function", TDMPC, ("collapsed_heads",),
+          ("target.values=mean", "target.members=0", "model.critic.dropout=0"), patches.heads_begin_equal),
+    Fault("shared_bootstrap", "global bootstrap under an ensemble that is explored with", SVG, ("shared_bootstrap",),
+          ("target.heads.values=mean",)),
+    Fault("optimistic_evaluation", "optimistic planner judged with its optimism on", SVG, ("optimistic_evaluation",),
+          ("planner.optimism_eval=1",)),
+)  # fmt: skip
+HEALTHY = {"dreamer": DREAMER, "finetune": PPO, "finetune_pickcube": FINETUNE, "tdmpc": TDMPC, "tdmpc_svg": SVG}

@@ -1,0 +1,140 @@
+"""Instruments: what they measure, and that a run with them is the run without them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_run import made
+
+from bellmark.agents.api import Behaviour
+from bellmark.cli.families import resolve
+from bellmark.cli.train import run_folder
+from bellmark.envs.api import Transition
+from bellmark.records import Run
+from bellmark.train.families import instruments_of, make_agent, read_config
+from bellmark.train.instruments import Tape, Watcher, divergence
+from bellmark.train.run import execute
+
+SMALL = {
+    "dreamer": (
+        "dreamer_cartpole_state",
+        [
+            *("model.deter=16", "model.units=8", "model.classes=3", "model.latents=4", "batch=2", "length=4"),
+            *("steps=80", "train_ratio=8", "collect.envs=2", "collect.log_every=40", "evaluation.every=40"),
+            *("evaluation.episodes=4", "learning.imagination.horizon=3", "evaluation.sampled=false"),
+        ],
+    ),
+    "tdmpc": (
+        "tdmpc2",
+        [
+            *("task=dmc", "task.task=cartpole-balance", "task.action_repeat=100", "model.size=1", "slices.size=4"),
+            *("planner.samples=8", "planner.elites=2", "planner.policy_plans=2", "planner.iterations=1", "steps=40"),
+            *("collect.random_steps=20", "collect.pretrain=2", "collect.log_every=20", "evaluation.every=20"),
+            *("evaluation.episodes=4", "collect.insert_every=1"),
+        ],
+    ),
+}
+
+
+def tape(steps: int, worlds: int = 4) -> Tape:
+    """World w sees w + t, ends after steps - w steps."""
+    kept = Tape()
+    for t in range(steps):
+        alive = np.array([w for w in range(worlds) if t < steps - w])
+        obs = torch.tensor(alive + t, dtype=torch.float32)[:, None]
+        ended = np.array([t + 1 == steps - w for w in alive])
+        kept(alive, obs, obs * 0 + t, Transition(obs.numpy() + 1, np.full(len(alive), t + 1.0), ended, ended))
+    return kept
+
+
+def test_a_tape_keeps_rows_as_learners_see_them() -> None:
+    rows = tape(8).batch()
+    assert rows is not None
+    # Lengths 8, 7, 6, 5: the middle one is 7, which worlds 0 and 1 have.
+    assert rows.obs.shape == (8, 2, 1)
+    assert rows.obs[:, 1, 0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert rows.action[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 0]  # none at the last row
+    assert rows.reward[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]  # beside what it led to
+    assert rows.terminated[-1].tolist() == [False, True]
+    assert rows.first[:, 0].tolist() == [True] + [False] * 7
+
+
+def test_episodes_of_a_few_steps_give_none() -> None:
+    assert tape(3).batch() is None
+
+
+def test_divergence_of_choices_and_of_numbers() -> None:
+    none = torch.zeros(1, 0)
+    p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]])
+    # 0.5 ln 2 + 0.5 ln(2 / 3)
+    choices = divergence(Behaviour(p, none), Behaviour(q, none))
+    assert float(choices) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3), abs=1e-6)
+    one = torch.ones(1, 1)
+    # equal deviations s: (difference of means)^2 / (2 s^2) = 4 / 8
+    moved = divergence(Behaviour(one * 0, 2 * one), Behaviour(2 * one, 2 * one))
+    assert float(moved) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_measuring_takes_no_random_number_and_leaves_parameters_alone(family: str, tmp_path: Path) -> None:
+    recipe, overrides = SMALL[family]
+    chosen = resolve(recipe, overrides)
+    agent = make_agent(read_config(chosen.family, chosen.tree), tmp_path, 1, "cpu")
+    rows = tape(8).batch()
+    assert rows is not None
+    spec = agent.learner.spec  # type: ignore[attr-defined]
+    shape = (*rows.first.shape, spec.obs_shape[0])
+    rows = rows._replace(obs=torch.randn(shape), action=torch.zeros(*rows.first.shape, spec.actions))
+    former = torch.random.get_rng_state(), agent.learner.generator.get_state()  # type: ignore[attr-defined]
+    instruments = instruments_of(agent, chosen.family)
+    measured = instruments.measure(rows)
+    assert all(bool(value.isfinite()) for value in measured.values())
+    assert {"model/action_gap", "model/open_loop_error"} <= measured.keys()
+    again = instruments.measure(rows)
+    assert all(torch.equal(measured[name], again[name]) for name in measured)
+    assert torch.equal(former[0], torch.random.get_rng_state())
+    assert torch.equal(former[1], agent.learner.generator.get_state())  # type: ignore[attr-defined]
+    parameters = agent.learner.nets.parameters()  # type: ignore[attr-defined]
+    assert all(p.grad is None or not p.grad.any() for p in parameters)
+
+
+def test_a_model_that_forgets_has_no_memory_gradient(tmp_path: Path) -> None:
+    recipe, overrides = SMALL["dreamer"]
+    chosen = resolve(recipe, overrides)
+    agent = make_agent(read_config(chosen.family, chosen.tree), tmp_path, 1, "cpu")
+    rows = tape(8).batch()
+    assert rows is not None
+    rows = rows._replace(obs=torch.randn(*rows.first.shape, 4), action=torch.zeros(*rows.first.shape, 2))
+    assert float(instruments_of(agent, "dreamer").measure(rows)["model/memory_gradient"]) > 0
+
+
+def test_a_policy_that_has_not_moved_has_no_churn(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    execute(folder)
+    agent = make_agent(read_config("finetune", Run(folder).meta.config), folder, 1, "cpu")
+    watcher = Watcher(agent, "finetune")
+    kept = tape(8)
+    rows = kept.batch()
+    assert rows is not None
+    assert "policy/churn" not in watcher.measure(kept)  # nothing to compare with
+    assert watcher.measure(kept)["policy/churn"] == pytest.approx(0.0, abs=1e-6)
+    other = Watcher(agent, "finetune")
+    other.load_state_dict(watcher.state_dict())
+    agent.policy.log_std.data += 1.0  # type: ignore[attr-defined]
+    # ln(b / a) + a^2 / (2 b^2) - 1/2 with b = e a: 1 + e^-2 / 2 - 1 / 2
+    assert other.measure(kept)["policy/churn"] == pytest.approx(0.5 + math.exp(-2) / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_a_run_records_them(family: str, tmp_path: Path) -> None:
+    recipe, overrides = SMALL[family]
+    folder = run_folder(resolve(recipe, overrides), tmp_path)
+    execute(folder)
+    curves = Run(folder).curves()
+    assert len(curves["model/action_gap"].value) == 3
+    assert len(curves["policy/churn"].value) == 2
+    assert {"model/open_loop_error", "time/instruments"} <= curves.keys()
