@@ -178,3 +178,15 @@ def test_without_a_compiler_or_when_told_so_nothing_is_fused(monkeypatch: pytest
             assert native.library.__wrapped__() is None
     assert not any(tmp_path.rglob("*.so"))
     assert native.fused(torch.zeros(1, dtype=torch.float64)) is None
+
+
+def test_what_is_remembered_of_a_module_follows_it_when_it_moves(plain: Any) -> None:
+    made = rssm(4)
+    given = (normal(32, 1), hots(4, 1), normal(2, 1), normal(5, 1), None)
+    former = made.follow(*given)
+    made.double().float()  # other memory
+    with torch.no_grad():
+        for p in made.parameters():
+            p.add_(0.1)
+    assert not torch.equal(made.follow(*given)[0], former[0])
+    torch.testing.assert_close(made.follow(*given)[0], plain(lambda: made.follow(*given))[0], rtol=2e-5, atol=2e-6)

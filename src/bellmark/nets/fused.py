@@ -9,15 +9,17 @@ Axes: T steps, B slices, N states, D recurrent state, U units, S latents, K clas
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bellmark.ops.native import library
 
+X = TypeVar("X")
 PORTION = 256  # rows that are worked on at a time: what a cache holds
 WORTH_TURNING = 64  # rows from which on transposing weights first, for a faster product, pays
 
@@ -145,24 +147,46 @@ def _norm(x: Tensor, bias: Tensor, scale: Tensor, out: Tensor, inverse: Tensor |
     _lib().norm_silu(len(x), width, at, width, biases, scales, at, width, to, width, inverses)
 
 
+class Stack:
+    """Layers for `perceptron`, which stay those of now even where a module gets other parameters."""
+
+    def __init__(self, layers: Sequence[LayerWeights]) -> None:
+        self.layers = layers
+        self.outputs, self.widest = len(layers[-1].bias), max(len(layer.bias) for layer in layers)
+        self.struct = _layers(layers, False)
+
+
 @torch.no_grad()
-def perceptron(layers: Sequence[LayerWeights], x: Tensor, upper: Tensor | None = None) -> Tensor:
+def perceptron(stack: Stack, x: Tensor, upper: Tensor | None = None) -> Tensor:
     """(N, inputs), rows contiguous in themselves, through layers without gradient, in one call.
 
     Args:
         upper: the bins above the middle: outputs are logits, and what is given are their mean bins (N,).
     """
-    count, widest, outputs = len(x), max(len(layer.bias) for layer in layers), len(layers[-1].bias)
-    portion, turned = min(PORTION, count), count >= WORTH_TURNING
-    layers = turn(layers) if turned else layers
-    work = x.new_empty(2, max(portion * widest, outputs))
+    count, outputs = len(x), stack.outputs
+    portion, turned = min(PORTION, count), turn(stack.layers) if count >= WORTH_TURNING else None
+    struct = stack.struct if turned is None else _layers(turned, True)
+    work = x.new_empty(2, max(portion * stack.widest, outputs))
     out = x.new_empty((count, outputs) if upper is None else count)
     last = None if upper is None else x.new_empty(portion, outputs)
-    _lib().perceptron(
-        _layers(layers, turned), len(layers), count, portion, _pitch(x),
-        *pointers((x, work[0], work[1], out, upper, last)),
-    )  # fmt: skip
+    places = pointers((x, work[0], work[1], out, upper, last))
+    _lib().perceptron(struct, len(stack.layers), count, portion, _pitch(x), *places)
     return out
+
+
+_remembered: WeakKeyDictionary[nn.Module, dict[str, tuple[int, Any]]] = WeakKeyDictionary()
+
+
+def remembered(owner: nn.Module, name: str, witness: Tensor, make: Callable[[], X]) -> X:
+    """What `make` gave for a module last time, unless the witness, one of its parameters, has moved since.
+
+    For addresses of parameters, which learning changes in place; moving a module moves all of them.
+    """
+    known, place = _remembered.setdefault(owner, {}), witness.data_ptr()
+    if name not in known or known[name][0] != place:
+        known[name] = place, make()
+    found: X = known[name][1]
+    return found
 
 
 class Advance:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from bellmark.nets.fused import LayerWeights, normed_layer, perceptron
+from bellmark.nets.fused import LayerWeights, Stack, normed_layer, perceptron, remembered
 from bellmark.ops.native import fused
 
 EPS = 1e-4
@@ -193,20 +193,25 @@ class Perceptron(nn.Sequential):
             return None
         return [LayerWeights(x.dense.weight, x.dense.bias, cast(Tensor, x.finish.scale)) for x in layers]
 
+    def stack(self, output: Dense | None = None) -> Stack | None:
+        """The same, and a linear layer where one is given, as the fused passes take them."""
+
+        def make() -> Stack | None:
+            layers, last = self.weights(), [] if output is None else [LayerWeights(output.weight, output.bias)]
+            return Stack([*layers, *last]) if layers else None
+
+        return remembered(self, "own" if output is None else "then", self[0].dense.weight, make)  # type: ignore[union-attr, arg-type]
+
     def then(self, output: Dense, x: Tensor) -> Tensor:
         """(inputs, N) through the layers and a linear one -> (N, outputs)."""
-        if not torch.is_grad_enabled() and fused(x):
-            layers = self.weights()
-            if layers is not None:
-                return perceptron([*layers, LayerWeights(output.weight, output.bias)], rows(x))
+        if len(self) and not torch.is_grad_enabled() and fused(x) and (stack := self.stack(output)):
+            return perceptron(stack, rows(x))
         return output.rows(self(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """(inputs, N) -> (outputs, N)."""
-        if len(self) and not torch.is_grad_enabled() and fused(x):
-            layers = self.weights()
-            if layers is not None:
-                return perceptron(layers, rows(x)).t()
+        if len(self) and not torch.is_grad_enabled() and fused(x) and (stack := self.stack()):
+            return perceptron(stack, rows(x)).t()
         out: Tensor = super().forward(x)
         return out
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bellmark.nets.fused import WORTH_TURNING, Advance, CellWeights, LayerWeights
+from bellmark.nets.fused import WORTH_TURNING, Advance, CellWeights, LayerWeights, remembered
 from bellmark.nets.rms import BlockDense, Dense, Layer, Norm, Perceptron, finish, initial, mlp, rows
 from bellmark.nets.unroll import Unroll, Weights
 from bellmark.nets.unroll_fused import FusedUnroll
@@ -255,6 +255,12 @@ class Rssm(nn.Module):
         return slow
 
     def _advance(self, hidden: Perceptron, logits: Dense, count: int) -> Advance:
+        if count >= WORTH_TURNING:
+            return self._new_advance(hidden, logits, many=True)
+        bias: Any = self.cell.bias
+        return remembered(hidden, "advance", bias, lambda: self._new_advance(hidden, logits, many=False))
+
+    def _new_advance(self, hidden: Perceptron, logits: Dense, *, many: bool) -> Advance:
         cell: Any = self.cell
         one, other, acted = cell.from_deter, cell.from_stoch, cell.from_action
         weights = CellWeights(
@@ -264,7 +270,6 @@ class Rssm(nn.Module):
         )  # fmt: skip
         acting = LayerWeights(acted.dense.weight, acted.dense.bias, acted.finish.scale)
         head = [*(hidden.weights() or ()), LayerWeights(logits.weight, logits.bias)]
-        many = count >= WORTH_TURNING
         return Advance(weights, cell.bias, acting, head, self.latents, self.unimix, many=many)
 
     def _probs(self, logits: Tensor) -> Tensor:

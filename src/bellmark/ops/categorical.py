@@ -57,9 +57,14 @@ def straight_through(hot: Float[Tensor, "*B"], probs: Float[Tensor, "*B"]) -> Fl
 
 def kl(p: Float[Tensor, "*B"], q: Float[Tensor, "*B"], dim: int = -1) -> Float[Tensor, "*C"]:
     """KL(p || q) per categorical, in nats; classes with p = 0 count nothing."""
-    return (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(dim)
+    return (p * (_log(p) - _log(q))).sum(dim)
 
 
 def entropy(p: Float[Tensor, "*B"], dim: int = -1) -> Float[Tensor, "*C"]:
     """In nats."""
-    return -torch.xlogy(p, p).sum(dim)
+    return -(p * _log(p)).sum(dim)
+
+
+def _log(p: Tensor) -> Tensor:
+    """ln p, finite at 0, where a factor of 0 then makes it nothing; several times faster than `torch.xlogy`."""
+    return p.clamp(min=torch.finfo(p.dtype).tiny).log()

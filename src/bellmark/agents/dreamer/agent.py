@@ -120,8 +120,11 @@ class DreamerAgent:
         seen = features(states.deter_TDB[last:], states.stoch_TSKB[last:])
         lesson = lesson._replace(**{name: getattr(lesson, name)[last:] for name in ROWS})
         dreamed = dream(nets, seen, learning.imagination.horizon, self.generator)
-        logits = nets.value.rows(dreamed.features_FHN.flatten(1))
-        value = nets.bins.decode(logits.detach()).view(dreamed.features_FHN.shape[1:])
+        everywhere, learned = dreamed.features_FHN.flatten(1), dreamed.action_AHN[0].numel()  # all rows but the last
+        logits = nets.value.rows(everywhere[:, :learned])
+        value = torch.cat(
+            (nets.bins.decode(logits.detach()), nets.value.mean_bin(everywhere[:, learned:], nets.bins))
+        ).view(dreamed.features_FHN.shape[1:])
         worth = judge(nets, dreamed, value, learning, learning.discount.gamma)
         advantage = self._advantage(worth)
         coef = learning.entropy.at(step / self.config.steps)
@@ -129,7 +132,7 @@ class DreamerAgent:
         boot = worth.target_HN[0].view_as(lesson.reward_TB)
         terms = {
             "policy": policy,
-            "value": value_term(nets, logits[: worth.target_HN.numel()], *worth.lessons(), learning.critic),
+            "value": value_term(nets, logits, *worth.lessons(), learning.critic),
             "repval": replayed_term(nets, seen, lesson, boot, learning),
         }
         metrics = {

@@ -13,7 +13,7 @@ from bellmark.agents.api import Spec
 from bellmark.agents.dreamer.actors import Actor, Chooser, Mover
 from bellmark.agents.dreamer.model import BlockGru, Model
 from bellmark.agents.dreamer.sight import PictureDecoder, PictureEncoder, VectorDecoder, VectorEncoder
-from bellmark.nets.fused import LayerWeights, perceptron
+from bellmark.nets.fused import perceptron
 from bellmark.nets.rms import Dense, mlp, rows
 from bellmark.nets.rssm import BlockCell, GruCells, Rssm
 from bellmark.nets.slow import slow_copy
@@ -45,11 +45,10 @@ class Head(nn.Module):
     @torch.no_grad()
     def mean_bin(self, features: Tensor, bins: SymexpBins) -> Tensor:
         """(F, N) -> (N,) the numbers that outputs over bins stand for, without gradient."""
-        layers = self.hidden.weights() if fused(features) else None
-        if layers is None:
+        stack = self.hidden.stack(self.output) if len(self.hidden) and fused(features) else None
+        if stack is None:
             return bins.decode(self.rows(features))
-        last = LayerWeights(self.output.weight, self.output.bias)
-        return perceptron([*layers, last], rows(features), bins.upper(features))
+        return perceptron(stack, rows(features), bins.upper(features))
 
 
 class Networks(nn.Module):
