@@ -7,7 +7,6 @@ same objects (drive targets, five substeps), without the tensors, dictionaries a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +79,12 @@ class Scene:
         row = self.row
         row[reading.QPOS], row[reading.QVEL] = self._robot.qpos, self._robot.qvel
         tool, cube = self._tool.entity_pose, self._cube.entity_pose
-        row[18:21], row[21:25], row[25:28], row[28:32] = tool.p, tool.q, cube.p, cube.q
-        row[32:46] = 0
+        row[19:22], row[22:26], row[29:32], row[32:36] = tool.p, tool.q, cube.p, cube.q
+        row[reading.HELD] = 0
 
     def _touch(self) -> None:
-        row, cube, left, right = self.row, self._cube, self._left, self._right
+        cube, left, right = self._cube, self._left, self._right
+        received = {left: [0.0, 0.0, 0.0], right: [0.0, 0.0, 0.0]}
         for contact in self._px.get_contacts():
             first, second = contact.bodies
             if first == cube:
@@ -93,15 +93,14 @@ class Scene:
                 finger, sign = first, 1
             else:
                 continue
-            if finger == left:
-                push, turn = reading.LEFT, reading.LEFT_TURN
-            elif finger == right:
-                push, turn = reading.RIGHT, reading.RIGHT_TURN
-            else:
-                continue
-            row[turn] = finger.entity_pose.q
-            row[push] += sign * _total([point.impulse for point in contact.points])
-
-
-def _total(impulses: list[Any]) -> Any:
-    return np.sum(impulses, axis=0)
+            if finger in received:
+                total = received[finger]
+                for point in contact.points:
+                    x, y, z = point.impulse.tolist()
+                    total[0] += sign * x
+                    total[1] += sign * y
+                    total[2] += sign * z
+        self.row[reading.HELD] = all(
+            reading.pushes(total, finger.entity_pose.q.tolist(), side)
+            for (finger, total), side in zip(received.items(), (1, -1), strict=True)
+        )
