@@ -35,6 +35,8 @@ SETTING: dict[str, list[tuple[str, ...]]] = {
     "update": [(), ("advantage=branch",)],
     "advantage.continuation": [("advantage=branch",), ("advantage=timestep_mean",)],
     "advantage.noise": [("advantage=branch",), ("advantage=timestep_mean",)],
+    "advantage.beyond": [("advantage=branch", "critic=continued")],
+    "advantage.allocation": [("advantage=branch",)],
     "critic.initial": [("start=stored",)],
     "critic.data": [("critic=iql", "advantage=q_minus_v")],
 }
@@ -52,6 +54,10 @@ def refusal(data: str, critic: str, advantage: str, update: str) -> str:
         return "needs a critic with action values"
     if data == "offline" and update in ("ppo", "pg"):
         return "is for data of the policy itself"
+    if critic == "continued" and advantage not in BRANCHING:
+        return "starts from saved states"
+    if critic == "continued" and data in ("replay", "offline"):
+        return "from the states of one rollout"
     if advantage == "timestep_mean" and data in ("replay", "offline"):
         return "at the same time of one rollout"
     if data == "replay" and advantage in BRANCHING:
@@ -81,7 +87,9 @@ def test_every_combination_runs_or_is_refused_with_the_reason(data, critic, adva
         return
     first, second = two_iterations(*overrides)
     assert second["steps/real"] == {"iterate": 48, "once": 24, "replay": 48, "offline": 0}[data]
-    assert second["steps/gathered"] == (48 if data == "offline" else 0)  # two checkpoints, 4 worlds, 6 steps
+    # Two checkpoints, 4 worlds, 6 steps; 24 starts, 25 steps, at every new data.
+    continued = (1200 if data == "iterate" else 600) if critic == "continued" else 0
+    assert second["steps/gathered"] == (48 if data == "offline" else continued)
     assert (first["steps/branch"] > 0) == (advantage in BRANCHING)
     if data in ("once", "offline"):
         assert second["steps/branch"] == first["steps/branch"]  # the estimate is kept with its data
@@ -131,13 +139,13 @@ def test_gradient_routing(update, term, reaches):
 def test_estimates_carry_no_gradient():
     learner = agent(*QUICK)
     seen = {}
-    original = learner._update
+    original = learner.update
 
     def spy(rollout, estimate):
         seen.update(advantage=estimate.advantage, target=estimate.value_target, log_prob=rollout.log_prob_TN)
         return original(rollout, estimate)
 
-    learner._update = spy
+    learner.update = spy
     learner.iterate()
     assert not any(t.requires_grad for t in seen.values())
 
@@ -163,6 +171,7 @@ INERT = {
             "start.checkpoint",
             "advantage.continuation.checkpoint",
             "critic.initial.expert",
+            "critic.checkpoint",
             "critic.data.checkpoints",
             "data.checkpoints",
         ),
@@ -179,7 +188,10 @@ CHANGED: dict[str, Any] = {
     "critic.initial.rounds": 3, "critic.n": 3, "critic.epochs": 3, "critic.batch_size": 7, "critic.lr": 1e-2,
     "critic.ema": 0.5, "critic.twins": 2, "critic.expectile": 0.9, "critic.weight_decay": 0.1, "critic.polyak": 0.5,
     "critic.time_limit": "terminal", "critic.select": "td_loss", "critic.patience": 1, "critic.weights": "reset",
-    "critic.data.episodes": 4, "data.rollouts": 2, "data.worlds": 5, "data.steps": 7,
+    "critic.data.episodes": 4, "critic.starts": 5, "critic.steps": 7,
+    "advantage.beyond.steps": 1, "advantage.beyond.going_on": 2, "advantage.allocation.pilot": 3,
+    "advantage.allocation.reach": 0.1, "advantage.allocation.trust": 0.1,
+    "data.rollouts": 2, "data.worlds": 5, "data.steps": 7,
     "collect.envs": 5, "collect.steps": 7, "gamma": 0.5, "reward_scale": 3.0, "advantage.lambda_": 0.3,
     "advantage.bootstrap": "never", "advantage.n_q": 3, "advantage.n_v": 3, "advantage.horizon": "fresh",
     "advantage.tolerance": 0.5, "advantage.share": 0.5, "update.epochs": 3, "update.minibatches": 3,
@@ -239,6 +251,11 @@ def test_no_dead_knobs(knob):
         base.append(knob.choice)
     if "data=offline" in base:
         base.append("update=awr")
+    if knob.choice.startswith("advantage.beyond") or knob.choice == "critic=continued":
+        base = ["task.reward=dense", "advantage=branch", "critic=continued", "critic.starts=6", "critic.steps=3"]
+        base.append("advantage.beyond=bootstrap" if knob.choice == "critic=continued" else knob.choice)
+    elif knob.choice.startswith("advantage.allocation"):
+        base = ["task.reward=dense", "advantage=branch", knob.choice, "advantage.n_q=6", "advantage.n_v=6"]
     if "critic=iql" in base:
         base += ["advantage=q_minus_v", "critic.epochs=6"]
     elif "critic=returns" in base or "advantage=q_minus_v" in base:

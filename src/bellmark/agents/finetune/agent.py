@@ -25,7 +25,8 @@ from bellmark.agents.finetune.advantages import Context, Estimate
 from bellmark.agents.finetune.config import Finetune, Scratch, Stored
 from bellmark.agents.finetune.critics import FromStart, Joint, Lesson
 from bellmark.agents.finetune.networks import AnyCritic, GaussianPolicy, new_policy, sizes, stored_policy
-from bellmark.agents.finetune.rollout import Rollout, collect
+from bellmark.agents.finetune.rollout import Rollout
+from bellmark.agents.finetune.rollout import collect as roll
 from bellmark.agents.finetune.schedules import Source
 from bellmark.envs.api import Snapshot
 from bellmark.ops import policy_losses
@@ -57,7 +58,7 @@ class FinetuneAgent:
         self._running_return = np.zeros(config.collect.envs)
         self._held: list[Rollout] = []  # what is learned from
         self._estimate: Estimate | None = None  # of what is held
-        self._context = Context(
+        self.context = Context(
             policy=self.policy,
             critic=self.critic,
             stored_policy=cache(lambda name: stored_policy(config.policy, self.env, load(name)["policy"])),
@@ -69,14 +70,14 @@ class FinetuneAgent:
     def iterate(self) -> Metrics:
         """One iteration; returns its metrics. Values and advantages are learned where there is new data."""
         began = time.perf_counter()
-        held = self.config.data.following(self._held, Source(self._collect, self._gather))
+        held = self.config.data.following(self._held, Source(self.collect, self._gather))
         new, self._held = held is not self._held, held
         rollout = Rollout.concatenate(held)
         phases = {"time/collect": time.perf_counter() - began}
         learned = self._estimate_anew(rollout) if new else {}
         assert self._estimate is not None  # the first data is new
         began = time.perf_counter()
-        metrics = self._update(rollout, self._estimate)
+        metrics = self.update(rollout, self._estimate)
         phases["time/update"] = time.perf_counter() - began
         self.step += self.config.collect.envs * self.config.collect.steps
         return {
@@ -100,10 +101,10 @@ class FinetuneAgent:
         counts = {"real": self.real_steps, "branch": self.branch_steps, "gathered": self.gathered_steps}
         return {f"steps/{name}": float(count) for name, count in counts.items()}
 
-    def _collect(self) -> Rollout:
+    def collect(self) -> Rollout:
         """Go on with the present policy."""
         c = self.config
-        rollout, self.obs = collect(
+        rollout, self.obs = roll(
             self.env,
             self.policy,
             self.obs,
@@ -116,13 +117,14 @@ class FinetuneAgent:
         self.real_steps += c.collect.envs * c.collect.steps
         return rollout
 
-    def _gather(self, checkpoint: str, worlds: int, steps: int) -> Rollout:
-        """A rollout of a stored policy, from start states of its own."""
-        env = self._context.scratch_env(worlds)
+    def _gather(self, checkpoint: str, worlds: int, steps: int, start: Snapshot | None = None) -> Rollout:
+        """A rollout of a stored policy, from start states of its own or from saved ones."""
+        env = self.context.scratch_env(worlds)
         obs, _ = env.reset(seed=int(torch.randint(2**31, (), generator=self.generator)))
-        rollout, _ = collect(
+        obs = env.restore(start) if start is not None else obs
+        rollout, _ = roll(
             env,
-            self._context.stored_policy(checkpoint),
+            self.context.stored_policy(checkpoint),
             obs,
             steps,
             self.generator,
@@ -133,27 +135,30 @@ class FinetuneAgent:
         self.gathered_steps += worlds * steps
         return rollout
 
+    def lesson(self, rollout: Rollout) -> Lesson:
+        """What the critic may learn from, beside a rollout."""
+        return Lesson(
+            rollout=rollout,
+            first=self._estimate is None,
+            targets=lambda: self.config.advantage.estimate(rollout, self.context).value_target,
+            gather=self._gather,
+            gamma=self.config.gamma,
+            generator=self.generator,
+        )
+
     @torch.no_grad()
     def _estimate_anew(self, rollout: Rollout) -> Metrics:
         """The critic learns from new data, then advantages are estimated."""
         c, clock = self.config, [time.perf_counter()]
-        lesson = Lesson(
-            rollout=rollout,
-            first=self._estimate is None,
-            targets=lambda: c.advantage.estimate(rollout, self._context).value_target,
-            gather=self._gather,
-            gamma=c.gamma,
-            generator=self.generator,
-        )
-        fitted = c.critic.fit(self.critic, lesson)  # type: ignore[arg-type]  # built by the same option
+        fitted = c.critic.fit(self.critic, self.lesson(rollout))  # type: ignore[arg-type]  # built by the same option
         clock.append(time.perf_counter())
-        estimate = c.advantage.estimate(rollout, self._context)
+        estimate = c.advantage.estimate(rollout, self.context)
         clock.append(time.perf_counter())
         self._estimate = replace(estimate, advantage=c.control.apply(estimate.advantage, self.generator))
         self.branch_steps += estimate.branch_steps
         return {**fitted, "time/critic": clock[1] - clock[0], "time/estimate": clock[2] - clock[1]}
 
-    def _update(self, rollout: Rollout, estimate: Estimate) -> Metrics:
+    def update(self, rollout: Rollout, estimate: Estimate) -> Metrics:
         """Epochs of minibatches over the estimate's rows; stops early once the policy has moved `target_kl`."""
         update = self.config.update
         obs_BO = rollout.obs_TNO.flatten(0, 1)[estimate.rows]

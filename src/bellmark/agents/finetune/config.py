@@ -8,8 +8,9 @@ from pydantic import model_validator
 
 from bellmark.agents.api import Checkpoints, Doctor, Evaluation
 from bellmark.agents.finetune.advantages import Faithful, Gae, MonteCarlo, QMinusV, Random, Reversed
-from bellmark.agents.finetune.branches import Branch, TimestepMean
-from bellmark.agents.finetune.critics import FromStart, Iql, Joint, NoCritic, Returns, Td
+from bellmark.agents.finetune.allocation import Needed
+from bellmark.agents.finetune.branches import Branch, Nothing, TimestepMean
+from bellmark.agents.finetune.critics import Continued, FromStart, Iql, Joint, NoCritic, Returns, Td
 from bellmark.agents.finetune.schedules import Iterate, Offline, Once, Replay
 from bellmark.agents.finetune.updates import Awr, FilteredBc, Pg, Ppo, Recap
 from bellmark.config import Choice, Config, knob, option, part
@@ -87,7 +88,9 @@ class Finetune(Config):
     data: Iterate | Once | Replay | Offline = option(Iterate(), "what each iteration learns from")
     gamma: float = knob(0.8, "discount per control step", source="ManiSkill baselines, PickCube", gt=0, lt=1)
     reward_scale: float = knob(1.0, "factor of rewards before values and advantages", source="user's log", gt=0)
-    critic: NoCritic | Joint | Td | Iql | Returns = option(Joint(), "what values are learned, and how", scope="model")
+    critic: NoCritic | Joint | Td | Continued | Iql | Returns = option(
+        Joint(), "what values are learned, and how", scope="model"
+    )
     advantage: Gae | MonteCarlo | QMinusV | Branch | TimestepMean = option(
         Gae(), "what decides which actions were better than expected"
     )
@@ -127,6 +130,26 @@ class Finetune(Config):
                 isinstance(self.update, Ppo | Pg) and isinstance(self.data, Offline),
                 f"update={self.update.kind} is for data of the policy itself, and data=offline is another policy's: "
                 "use update=awr, recap or filtered_bc",
+            ),
+            (
+                isinstance(self.critic, Continued) and not branching,
+                f"critic=continued starts from saved states, and {source} saves none: use advantage=branch",
+            ),
+            (
+                isinstance(self.critic, Continued) and isinstance(self.data, Offline | Replay),
+                f"critic=continued goes on from the states of one rollout, not of data={self.data.kind}",
+            ),
+            (
+                isinstance(self.advantage, Branch)
+                and not isinstance(self.advantage.beyond, Nothing)
+                and isinstance(self.critic, NoCritic),
+                "advantage.beyond needs values of the continuation: set critic=continued",
+            ),
+            (
+                isinstance(self.advantage, Branch)
+                and isinstance(self.advantage.allocation, Needed)
+                and not self.advantage.n_q == self.advantage.n_v >= self.advantage.allocation.pilot,
+                "advantage.allocation=needed shares pairs out: n_q and n_v must be equal, and at least its pilot",
             ),
             (
                 isinstance(self.advantage, TimestepMean) and not isinstance(self.data, Iterate | Once),

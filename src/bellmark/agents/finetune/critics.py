@@ -6,8 +6,8 @@ are estimated. `Joint` also learns in the policy's minibatches; how it may be gi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from bellmark.config import Choice, knob, option
 
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
     from bellmark.agents.finetune.networks import ActionValues, ApartCritic, Critic, ZeroCritic
     from bellmark.agents.finetune.rollout import Rollout
+    from bellmark.envs.api import Snapshot
+
+
+class Gather(Protocol):
+    """Rollouts of a stored policy."""
+
+    def __call__(self, checkpoint: str, worlds: int, steps: int, start: Snapshot | None = None) -> Rollout:
+        """From start states of its own, or from as many saved ones as there are worlds."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class Lesson:
     rollout: Rollout
     first: bool  # the first data of this run
     targets: Callable[[], Tensor]  # value targets (B,) of the advantage source under the critic as it is now
-    gather: Callable[[str, int, int], Rollout]  # (checkpoint, worlds, steps): rollouts of a stored policy
+    gather: Gather
     gamma: float
     generator: torch.Generator
 
@@ -194,6 +203,42 @@ class Td(Choice):
         from bellmark.agents.finetune.values import fit_td
 
         return fit_td(critic.v, lesson, self.n, self.epochs, self.batch_size, self.lr, ema=self.ema)
+
+
+class Continued(Choice):
+    """V of the policy that re-rollouts follow, from that policy's rollouts out of the states that were collected.
+
+    What cut re-rollouts (`advantage.beyond`) need: values where the present policy goes, of the one that takes over.
+    """
+
+    kind: Literal["continued"] = "continued"
+    checkpoint: str = knob("pickcube_optimal", "whose values; the same as `advantage.continuation.checkpoint`")
+    starts: int = knob(1000, "collected states of each new data from which it goes on, spread evenly", ge=1)
+    steps: int = knob(25, "control steps from each", ge=1)
+    hidden: int = knob(256, "width of a layer", scope="model", ge=1)
+    layers: int = knob(3, "hidden layers", scope="model", ge=1)
+    epochs: int = knob(40, "passes over each new data", ge=1)
+    batch_size: int = knob(512, "rows per gradient step", ge=1)
+    lr: float = knob(1e-3, "learning rate", gt=0)
+    ema: float = knob(0.05, "how far the slow copy that values the end of the data moves per gradient step", gt=0, le=1)
+    warmup_iterations: ClassVar[int] = 0
+
+    def build(self, dims: tuple[int, int], generator: torch.Generator) -> ApartCritic:
+        """A fresh network that the policy's minibatches leave alone."""
+        from bellmark.agents.finetune.networks import ApartCritic
+
+        return ApartCritic(dims[0], self.hidden, self.layers, generator)
+
+    def fit(self, critic: ApartCritic, lesson: Lesson) -> dict[str, float]:
+        """Regress on returns to the end of each episode, or of the data with the slow copy's value beyond it."""
+        from bellmark.agents.finetune.rerollout import spread
+        from bellmark.agents.finetune.values import fit_td
+
+        saved = lesson.rollout.snapshots
+        every = type(saved[0]).concatenate(saved)
+        start = every.take(spread(len(every), min(1.0, self.starts / len(every))).numpy())
+        seen = replace(lesson, rollout=lesson.gather(self.checkpoint, len(start), self.steps, start))
+        return fit_td(critic.v, seen, self.steps, self.epochs, self.batch_size, self.lr, ema=self.ema)
 
 
 class OwnData(Choice):

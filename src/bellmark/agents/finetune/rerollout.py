@@ -9,6 +9,7 @@ Axes: K states, M = n_q + n_v replicas of a state, W = K M worlds, A action.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +31,23 @@ class Noise(Protocol):
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Where replicas are cut short, what stands for the rest, and how many of each kind go on to correct it.
+
+    With values Z at the cut and returns G of the replicas that go on, the mean over all replicas of a kind is
+    mean(Z) + mean(G - Z over those that go on): unbiased whatever the values are, a two-level Monte Carlo estimate
+    (Giles 2008). Where none goes on it is mean(Z), as biased as the values.
+    """
+
+    after: int  # control steps
+    going_on: int  # replicas of each kind
+    values: Callable[[Tensor], Tensor]  # (B, O) -> (B,)
+
+
+NEVER = Cut(2**31, 0, lambda obs: obs.new_zeros(len(obs)))
+
+
+@dataclass(frozen=True)
 class Replicas:
     """What is done from each state: how many replicas of either kind, and how they go on."""
 
@@ -38,16 +56,25 @@ class Replicas:
     policy: GaussianPolicy  # the continuation
     noise: Noise
     gamma: float
+    cut: Cut = NEVER
 
     @property
     def each(self) -> int:
         """Replicas of one state."""
         return self.n_q + self.n_v
 
+    def factors(self) -> np.ndarray:
+        """(each,): what a replica's return beyond the cut counts, 0 where it does not go on."""
+        going = [(np.arange(n) < self.cut.going_on).astype(float) for n in (self.n_q, self.n_v)]
+        return np.concatenate([g * len(g) / max(1.0, g.sum()) for g in going])
+
 
 @dataclass(frozen=True)
 class Branches:
-    """Discounted returns of the replicas, and what they cost."""
+    """Discounted returns of the replicas, and what they cost.
+
+    Where replicas are cut, a row's mean is the estimate, while its single numbers weigh what went on more.
+    """
 
     q_KM: Tensor  # (K, n_q)
     v_KM: Tensor  # (K, n_v)
@@ -103,8 +130,8 @@ def _chunk(
     states = len(start)
     alive = np.arange(states * replicas.each)
     obs = env.restore(start.repeat(replicas.each), alive)
-    limit_W = np.repeat(limit_K, replicas.each)
-    return_W = np.zeros(len(alive))
+    limit_W, factor_W = np.repeat(limit_K, replicas.each), np.tile(replicas.factors(), states)
+    return_W, counts_W = np.zeros(len(alive)), np.ones(len(alive))
     discount, steps = 1.0, 0
     for t in range(int(limit_K.max())):
         noise_KMA = replicas.noise.draw(states, replicas.n_q, replicas.n_v, action_KA.shape[1], generator)
@@ -113,11 +140,17 @@ def _chunk(
             action.view(states, replicas.each, -1)[:, : replicas.n_q] = action_KA[:, None]
         moved = env.advance(alive, action.clamp(-1, 1).numpy())
         steps += len(alive)
-        return_W[alive] += discount * moved.reward
+        return_W[alive] += discount * counts_W[alive] * moved.reward
         discount *= replicas.gamma
         # Finished replicas leave the batch: with a good continuation most end long before the limit.
         going = ~moved.terminated & (t + 1 < limit_W[alive])
         alive, obs = alive[going], moved.obs[going]
+        if t + 1 == replicas.cut.after:
+            factor = factor_W[alive]
+            rest = discount * replicas.cut.values(torch.as_tensor(obs, dtype=torch.float32)).numpy()
+            return_W[alive] += (1 - factor) * rest
+            counts_W[alive] = factor
+            alive, obs = alive[factor > 0], obs[factor > 0]
         if len(alive) == 0:
             break
     return torch.as_tensor(return_W, dtype=torch.float32).view(states, replicas.each), steps
