@@ -63,7 +63,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "probe-start": Entry(
             "bellmark.cli.probe_start:probe_start", "Say whether finetuning from a checkpoint can tell methods apart."
         ),
-        "lint": Entry("bellmark.cli.doctor:lint", "Name what is wrong with a configuration before its first step."),
+        "lint": Entry("bellmark.cli.lint:lint", "Name what is wrong with a configuration before its first step."),
     },
     "Reference": {
         "recipes": Entry("bellmark.cli.recipes:recipes", "List the recipes that can be trained."),

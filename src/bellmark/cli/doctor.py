@@ -1,4 +1,4 @@
-"""`bellmark doctor`: what is wrong with runs, from their records; `bellmark lint`: with a recipe, before it runs."""
+"""`bellmark doctor`: what is wrong with runs, from their records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bellmark.cli.complete import Override, RecipeName
 from bellmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,42 +62,14 @@ def doctor(paths: tuple[Path, ...], only: tuple[str, ...], listing: bool, as_jso
         click.echo(json.dumps(records, indent=2))
     else:
         for run in runs:
-            _print(console(), run.meta.name, found[run.path], run)
+            print_findings(console(), run.meta.name, found[run.path], run)
             blind = [] if only else unseen(case_of(run))
             if blind:
                 click.echo(f"  not judged, for lack of metrics: {', '.join(rule.id for rule in blind)}")
     return CRITICAL if any(f.severity == "critical" for findings in found.values() for f in findings) else 0
 
 
-@click.command()
-@click.argument("recipe", type=RecipeName())
-@click.argument("overrides", nargs=-1, type=Override())
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def lint(recipe: str, overrides: tuple[str, ...], as_json: bool) -> int:
-    """Name what is wrong with a configuration before its first step.
-
-    The exit code is 3 when a finding is critical.
-
-    \b
-    Examples:
-      bellmark lint gae_ppo_finetune update.target_kl=0.1
-      bellmark lint dreamer_cartpole_state model.bin_limit=5
-    """
-    from bellmark.cli.families import resolve
-    from bellmark.cli.screen import console
-    from bellmark.config import flatten
-    from bellmark.health import lint as check
-
-    resolved = resolve(recipe, overrides)
-    findings = check(resolved.family, flatten(resolved.tree))
-    if as_json:
-        click.echo(json.dumps([asdict(f) for f in findings], indent=2))
-    else:
-        _print(console(), resolved.recipe, findings)
-    return CRITICAL if any(f.severity == "critical" for f in findings) else 0
-
-
-def _print(screen: Console, name: str, findings: Sequence[Finding], run: Run | None = None) -> None:
+def print_findings(screen: Console, name: str, findings: Sequence[Finding], run: Run | None = None) -> None:
     """One paragraph per finding: what was seen, a small plot, the cause, what to try."""
     screen.print(f"{name}: {len(findings) or 'no'} finding{'s' if len(findings) != 1 else ''}", style="bold")
     for finding in findings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bellmark.errors import unknown
-from bellmark.health import machine, model, policy, returns, setup, values, world
+from bellmark.health import design, machine, model, policy, returns, setup, values, world
 from bellmark.health.case import Case, Finding, Rule, Severity
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")  # the gravest first
@@ -58,8 +58,13 @@ SETUP = (
     Rule("foreign_critic", "warning", (), setup.foreign_critic, FINETUNE),
     Rule("shared_bootstrap", "warning", (), setup.shared_bootstrap, TDMPC),
     Rule("optimistic_evaluation", "warning", (), setup.optimistic_evaluation, TDMPC),
+    Rule("long_sequences", "critical", (), design.long_sequences, MODELS),
+    Rule("unmet_ratio", "warning", (), design.unmet_ratio, MODELS),
+    Rule("never_learns", "critical", (), design.never_learns, ("dreamer", "finetune")),
+    Rule("idle_knob", "warning", (), design.idle_knob),
     Rule("short_evaluation", "info", (), setup.short_evaluation),
 )
+SETUP_IDS = tuple(rule.id for rule in SETUP)  # what a configuration alone tells
 RULES: Mapping[str, Rule] = {rule.id: rule for rule in (*RECORDED, *SETUP)}
 
 

@@ -166,15 +166,16 @@ def one_sided_advantages(case: Case) -> Finding | None:
     share = np.abs(mean.value) / np.maximum(spread.value, 1e-12)
     lopsided = ((positive.value < FEW_GOOD) | (positive.value > MANY_GOOD)) & (share > 0.5)
     began = onset(lopsided, 3)
-    if began is None:
+    if began is None or not lopsided[-1]:
         return None
+    low = positive.value[-1] < FEW_GOOD
     return Finding(
         "one_sided_advantages",
-        "warning",
+        "warning" if low else "info",
         int(positive.step[began]),
         f"{positive.value[-1]:.0%} of the actions count as better than expected; mean advantage {mean.value[-1]:.3g}",
-        "the baseline belongs to another policy than the data",
-        "advantage.continuation=current, or critic.initial=fresh",
+        "the baseline belongs to another policy than the data" if low else "the critic lags behind its targets",
+        "advantage.continuation=current, or critic.initial=fresh" if low else "more critic updates, gamma nearer to 0",
         {"positive": float(positive.value[-1]), "mean": float(mean.value[-1])},
         ("advantage/positive", "advantage/mean"),
     )

@@ -10,6 +10,7 @@ from bellmark.health.case import Case, Finding, Values, onset, running_median
 
 DROP_WARNING, DROP_CRITICAL = 0.3, 0.5  # share of the way from chance to the peak that was lost
 CHECKS = 2
+LASTING = 5  # evaluations: many agents try one action alone before they learn
 ONE_PERCENT = 2.326  # standard errors, one-sided
 CLOSE = 0.02  # relative distance at which a score is that of one constant action
 GAP = 0.2  # of training and evaluation, as a share of the way from chance to the peak
@@ -17,7 +18,7 @@ FLAT_EVALUATIONS = 8
 
 
 def worse_than_random(case: Case) -> Finding | None:
-    """Symptom: evaluations are below those of uniformly random actions.
+    """Symptom: evaluations are below those of uniformly random actions; critical when five in a row are.
 
     Causes: the policy has collapsed onto one action (then the finding names it); the sign of a loss or of a reward is
     wrong; actions reach the environment in another order or scale than the policy means.
@@ -32,14 +33,15 @@ def worse_than_random(case: Case) -> Finding | None:
     low = (random - scores.value) / np.maximum(error, 1e-12) > ONE_PERCENT
     low[0] = False  # nothing has been learned at step 0
     began = onset(low, CHECKS)
-    if began is None:
+    if began is None or not low[-1]:
         return None
+    held = len(low) - int(np.flatnonzero(~low)[-1]) - 1  # evaluations in a row, up to the last
     constant = _constant_action(case, float(scores.value[began:][low[began:]].mean()))
     what = f"; that is the score of always choosing action {constant}" if constant else ""
     value = float(scores.value[-1])
     return Finding(
         "worse_than_random",
-        "critical",
+        "critical" if held >= LASTING else "warning",
         int(scores.step[began]),
         f"evaluations score {value:.4g}, random actions {random:.4g}{what}",
         f"the policy has collapsed onto action {constant}" if constant else "the policy avoids what is rewarded",

@@ -24,12 +24,13 @@ def narrow_support(case: Case) -> Finding | None:
     Causes: two-hot bins taken from another task. Values above the last bin cannot be expressed; the critic saturates.
     Try: wider bins.
     """
-    limit, horizon = case.knob("model.bin_limit"), case.knob("learning.discount.horizon")
-    bound = BOUNDS.get(str(case.knob("task")))
-    if limit is None or horizon is None or bound is None:
+    limit, bound = case.knob("model.bin_limit"), BOUNDS.get(str(case.knob("task")))
+    if limit is None or bound is None:
         return None
-    top, gamma = math.expm1(float(limit)), 1 - 1 / float(horizon)
     steps, reward = bound(case)
+    top, gamma = math.expm1(float(limit)), _gamma(case, steps)
+    if gamma is None:
+        return None
     reach = reward * (1 - gamma**steps) / (1 - gamma)
     if reach <= top:
         return None
@@ -42,6 +43,19 @@ def narrow_support(case: Case) -> Finding | None:
         f"model.bin_limit={math.ceil(math.log1p(reach))} or more",
         {"top": top, "reach": reach},
     )
+
+
+def _gamma(case: Case, steps: float) -> float | None:
+    """The discount per agent step of a configuration that learns values as distributions over bins."""
+    horizon, fixed = case.knob("learning.discount.horizon"), case.knob("discount.gamma")
+    if horizon is not None:
+        return 1 - 1 / float(horizon)
+    if fixed is not None:
+        return float(fixed)
+    low, high = case.knob("discount.low"), case.knob("discount.high")
+    if low is None or high is None:
+        return None
+    return min(max(1 - 5 / steps, float(low)), float(high))  # TD-MPC2's heuristic
 
 
 def tight_kl(case: Case) -> Finding | None:

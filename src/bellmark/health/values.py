@@ -7,6 +7,7 @@ import numpy as np
 from bellmark.health.case import Case, Finding, onset, together
 
 BIAS = 0.5  # of the predicted against the realised discounted return, as a share of the latter's size
+CATCHING_UP = 0.2  # of itself that a value has risen by within three evaluations: it lags, and is on its way
 TREND_EVALUATIONS, TREND = 8, -0.6
 DISAGREEMENT = 0.5  # of a value ensemble's targets, as a share of their size
 UNEXPLAINED_AFTER = 20  # rows
@@ -33,6 +34,9 @@ def value_bias(case: Case) -> Finding | None:
     if began is None or not wrong[-1]:
         return None
     high = predicted[-1] > realised[-1]
+    catching_up = len(predicted) > 3 and predicted[-1] - predicted[-4] > CATCHING_UP * abs(predicted[-1])
+    if not high and catching_up:
+        return None
     return Finding(
         "value_bias",
         "critical" if high else "warning",

@@ -21,6 +21,8 @@ from bellmark.cli.families import resolve
 from bellmark.cli.train import run_folder
 from bellmark.errors import UserError
 from bellmark.records import Run
+from bellmark.sweeps.names import run_name
+from bellmark.sweeps.overrides import Resolved
 from bellmark.train.run import execute
 
 ROOT = Path(__file__).parents[3]
@@ -44,22 +46,29 @@ class Job(NamedTuple):
         return self.fault.task if self.fault else HEALTHY[self.name.removeprefix("healthy/")]
 
     @property
-    def folder(self) -> Path:
-        """Where its record is, made unless it is there already."""
+    def resolved(self) -> Resolved:
+        """Its configuration."""
         own = self.fault.overrides if self.fault else ()
         overrides = [*self.task.overrides, *own, "checkpoints.seconds=1000", f"seed={self.seed}"]
-        return run_folder(resolve(self.task.recipe, overrides), RUNS / self.name)
+        return resolve(self.task.recipe, overrides)
+
+    @property
+    def place(self) -> Path:
+        """Where its record is, or would be."""
+        chosen = self.resolved
+        name = run_name(chosen.recipe, chosen.overrides, self.seed, chosen.fingerprint)
+        return RUNS / self.name / "single" / name
 
 
 def jobs(seeds: list[int]) -> list[Job]:
     """All runs: a seed's faults and healthy ones before the next seed's."""
-    names = [f"healthy/{name}" for name in HEALTHY] + [fault.name for fault in FAULTS]
+    names = [fault.name for fault in FAULTS] + [f"healthy/{name}" for name in HEALTHY]
     return [Job(name, seed) for seed in seeds for name in names]
 
 
 def train(job: Job) -> str:
     """Run or continue one; returns what is to be said of it."""
-    folder, began = job.folder, time.process_time()
+    folder, began = run_folder(job.resolved, RUNS / job.name), time.process_time()
     if Run(folder).status.state in ("done", "failed", "stopped"):
         return f"{job.name} seed {job.seed}: was there"
     torch.manual_seed(job.seed)

@@ -17,9 +17,11 @@ CARTPOLE = (
 BALANCE = (
     "task=dmc", "task.task=cartpole-balance", "task.action_repeat=20", "model.size=1", "slices.size=16",
     "slices.horizon=2", "planner.horizon=2", "planner.samples=16", "planner.elites=4", "planner.policy_plans=4",
-    "planner.iterations=2", "steps=600", "collect.random_steps=150", "collect.pretrain=50", "collect.log_every=25",
-    "evaluation.every=100", "evaluation.episodes=10", "collect.insert_every=1",
+    "planner.iterations=2", "steps=450", "collect.random_steps=150", "collect.pretrain=50", "collect.log_every=25",
+    "evaluation.every=75", "evaluation.episodes=4", "collect.insert_every=1",
 )  # fmt: skip
+BRIEF, SHORT = "steps=800", "steps=1200"  # where the cause shows early
+FEW_FREE = ("learning.divergence.free.nats=0.1",)  # so that the prior of so small a model is taught at all
 ENSEMBLE = (*BALANCE, "model.critic.heads=4", "model.dynamics.heads=2", "target.rollouts=1")
 PPO_CARTPOLE = (
     "task=cartpole", "task.action=continuous", "start=scratch", "policy.hidden=32", "policy.layers=2",
@@ -38,6 +40,7 @@ class Task(NamedTuple):
 
 
 DREAMER = Task("dreamer_cartpole_state", CARTPOLE)
+DREAMER_FREE = Task("dreamer_cartpole_state", (*CARTPOLE, *FEW_FREE))
 TDMPC = Task("tdmpc2", BALANCE)
 SVG = Task("svg_ensemble", ENSEMBLE)
 PPO = Task("ppo", PPO_CARTPOLE)
@@ -60,31 +63,31 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
-    Fault("value_of_wrong_state", "lambda return uses V(s_t) for V(s_t+1)", DREAMER, ("value_bias",),
+    Fault("value_of_wrong_state", "lambda return uses V(s_t) for V(s_t+1)", DREAMER, (),
           plant=patches.value_of_the_state_itself),
     Fault("mean_kl_free_bits", "free bits as a hard maximum over a mean of KLs", DREAMER, ("dead_free_bits",),
-          ("learning.divergence.over_latents=mean",)),
+          ("learning.divergence.over_latents=mean", SHORT)),
     Fault("beta_rep", "weight 0.99 on the posterior's divergence", DREAMER, ("strong_posterior_pull",),
-          ("loss.rep=0.99",)),
-    Fault("no_unimix", "no uniform share in the latents", DREAMER, ("no_unimix",), ("model.unimix=0",)),
+          ("loss.rep=0.99", BRIEF)),
+    Fault("no_unimix", "no uniform share in the latents", DREAMER, ("no_unimix",), ("model.unimix=0", BRIEF)),
     Fault("attached_targets", "critic targets not detached", DREAMER, ("value_bias",),
           plant=patches.targets_with_gradient),
     Fault("action_blind", "prior scored on the posterior's own latent", DREAMER,
-          ("action_blind_model", "kl_collapse"), plant=patches.prior_scored_on_its_own_answer),
+          ("action_blind_model", "kl_collapse"), (*FEW_FREE, SHORT), patches.prior_scored_on_its_own_answer),
     Fault("narrow_support", "11 bins up to 147.4 for values of 259", DREAMER, ("narrow_support",),
-          ("model.bins=11", "model.bin_limit=5", "learning.discount.horizon=333")),
+          ("model.bins=11", "model.bin_limit=5", "learning.discount.horizon=333", BRIEF)),
     Fault("focus_gate", "focus gate at a threshold of 0.02", DREAMER, ("starved_actor", "silent_losses"),
-          ("gating=gated", "gating.focus=on", "gating.focus.threshold=0.02")),
+          ("gating=gated", "gating.focus=on", "gating.focus.threshold=0.02", "surprise.beta=0.8", SHORT)),
     Fault("fast_actor", "actor learning rate times ten", DREAMER, ("fast_actor",), ("optimizer.actor_lr=1e-2",)),
     Fault("no_entropy", "entropy coefficient 0", DREAMER, ("no_entropy", "entropy_collapse"),
-          ("learning.entropy.coef=0",)),
+          ("learning.entropy.coef=0", BRIEF)),
     Fault("detached_state", "h detached: no back-propagation through time", DREAMER, ("no_memory_gradient",),
-          plant=patches.state_detached),
+          (BRIEF,), patches.state_detached),
     Fault("padding_as_ends", "padding rows trained as terminal", DREAMER, ("false_ends",),
-          plant=patches.padding_counts_as_ends),
+          (SHORT,), patches.padding_counts_as_ends),
     Fault("collector_ahead", "collector far ahead of the learner", DREAMER, ("replay_pacing",),
-          plant=patches.collector_runs_ahead),
-    Fault("crowded_host", "other trainers take the host", DREAMER, ("slowed_down",), plant=patches.host_is_crowded),
+          (SHORT,), patches.collector_runs_ahead),
+    Fault("crowded_host", "other trainers take the host", DREAMER, ("slowed_down",), (SHORT,), patches.host_is_crowded),
     Fault("foreign_rerollouts", "optimal policy's re-rollouts on a weaker policy's data", REROLL,
           ("one_sided_advantages",)),
     Fault("sparse_iql", "IQL where rewards are hardly ever positive", IQL, ("weak_advantages",),
@@ -106,4 +109,11 @@ FAULTS = (
     Fault("optimistic_evaluation", "optimistic planner judged with its optimism on", SVG, ("optimistic_evaluation",),
           ("planner.optimism_eval=1",)),
 )  # fmt: skip
-HEALTHY = {"dreamer": DREAMER, "finetune": PPO, "finetune_pickcube": FINETUNE, "tdmpc": TDMPC, "tdmpc_svg": SVG}
+HEALTHY = {
+    "dreamer": DREAMER,
+    "dreamer_few_free_nats": DREAMER_FREE,
+    "finetune": PPO,
+    "finetune_pickcube": FINETUNE,
+    "tdmpc": TDMPC,
+    "tdmpc_svg": SVG,
+}
