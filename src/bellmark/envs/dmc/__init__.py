@@ -16,7 +16,7 @@ __all__ = ["Dmc", "make_dmc", "task_ids"]
 
 
 class Dmc(Choice):
-    """A task of DeepMind Control from its state: no termination, 1000 simulator steps, reward in [0, 1] at each."""
+    """A task of DeepMind Control: no termination, 1000 simulator steps, reward in [0, 1] at each."""
 
     kind: Literal["dmc"] = "dmc"
     task: str = knob("walker-walk", "domain and task, such as dog-run or dmc/dog-run", scope="model")
@@ -30,6 +30,10 @@ class Dmc(Choice):
         le=1000,
     )
 
+    observation: Literal["state", "pixels"] = knob(
+        "state", "the state's numbers, or pictures of 64x64 from the task's camera (needs OpenGL)", scope="model"
+    )
+
     @field_validator("task")
     @classmethod
     def _one_form(cls, task: str) -> str:
@@ -37,7 +41,13 @@ class Dmc(Choice):
 
     def make(self, num_envs: int, threads: int | None = None) -> BatchedEnv:
         """A batch of worlds stepped on `threads` threads; the result does not depend on their number."""
-        return make_dmc(self.task, num_envs, action_repeat=self.action_repeat, threads=threads)
+        env = make_dmc(self.task, num_envs, action_repeat=self.action_repeat, threads=threads)
+        if self.observation == "state":
+            return env
+        from bellmark.envs.api import BatchedEnv
+        from bellmark.envs.dmc.pictures import PictureSimulation
+
+        return BatchedEnv(PictureSimulation(env.simulation))
 
 
 def make_dmc(task: str, num_envs: int, *, action_repeat: int = 2, threads: int | None = None) -> BatchedEnv:
