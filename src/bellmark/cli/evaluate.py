@@ -18,6 +18,7 @@ DREAMED = 16  # episodes that dreams are compared with
 
 @click.command()
 @click.argument("policy")
+@click.option("--task", help="Judge on this task instead of its own: a variant, or its twin in another simulator.")
 @click.option("--episodes", type=click.IntRange(min=1), show_default="as in the run", help="Start states.")
 @click.option("--seed", type=click.IntRange(min=0), default=90_001, show_default=True, help="Seed of the start states.")
 @click.option("--sampled/--greedy-only", default=None, help="Also judge sampled actions (default: as in the run).")
@@ -31,6 +32,7 @@ DREAMED = 16  # episodes that dreams are compared with
 @threads_option
 def evaluate(
     policy: str,
+    task: str | None,
     episodes: int | None,
     seed: int,
     sampled: bool | None,
@@ -53,11 +55,12 @@ def evaluate(
       bellmark evaluate pickcube_weak
       bellmark evaluate runs/single/ppo-s1-3fa2c1 --episodes 1000 --seed 7
       bellmark evaluate pickcube_optimal --video optimal.mp4
+      bellmark evaluate pickcube_optimal --task maniskill
       bellmark evaluate runs/single/dreamer_cartpole_pixels-s1-3fa2c1 --dreams
     """
     from bellmark.train.judge import Judge
 
-    judge = Judge(policy)
+    judge = Judge(policy, task)
     dreamed = dreams or dreams_into is not None
     written = judge.dream(dreams_into, DREAMED, seed, dream_steps) if dreamed else []
     episodes = episodes or judge.evaluation.episodes
@@ -69,11 +72,13 @@ def evaluate(
         rows["sampled"] = _summary(judged.sampled)
     filmed = str(judge.film(video, seed)) if video else None
     if as_json:
-        facts = {"policy": policy, "step": judged.step, "episodes": episodes, "seed": seed, "video": filmed}
+        facts: dict[str, Any] = {"policy": policy, "task": task, "step": judged.step}
+        facts.update({"episodes": episodes, "seed": seed, "video": filmed})
         facts["dreams"] = [str(path) for path in written]
         click.echo(json.dumps({**facts, **rows}, indent=2))
         return
-    _print(rows, f"{policy}, trained for {judged.step:,} real steps; {episodes} episodes, seed {seed}")
+    where = f" on {task}" if task else ""
+    _print(rows, f"{policy}{where}, trained for {judged.step:,} real steps; {episodes} episodes, seed {seed}")
     if filmed:
         click.echo(f"video: {filmed}")
     for path in written:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bellmark.agents.api import Evaluation, Policy
+from bellmark.envs.suite import parse_task
 from bellmark.envs.video import write_video
 from bellmark.errors import UserError
 from bellmark.train import checkpoint
@@ -26,17 +27,20 @@ class Judgement:
 
 
 class Judge:
-    """A stored policy (`policy`) with the task it was trained on."""
+    """A stored policy (`policy`) with the task it was trained on, or another that it can be judged on."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, task: str | None = None) -> None:
         """Load the checkpoint that `name` stands for (see `bellmark.train.checkpoint`).
 
         Raises:
-            UserError: no such checkpoint, or not readable.
+            UserError: no such checkpoint, or not readable; a task that is another model family's.
         """
         content = checkpoint.read(name)
         self._name, self._state = name, content["state"]
         self._config = read_config(content["family"], content["config"])
+        if task is not None:
+            self._config = read_config(content["family"], {**content["config"], "task": parse_task(task).tree()})
+            checkpoint.check_family(content, name, content["family"], self._config, ("task",))  # type: ignore[arg-type]
         self._step = int(content["state"]["step"])
         with closing(self._config.task.make(1)) as env:
             self.policy: Policy = stored_policy(self._config, env, content["state"])
