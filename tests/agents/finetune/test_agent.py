@@ -164,7 +164,7 @@ INERT = {
     "advantage.worlds": "memory only; float32 batches of other sizes may differ in the last bit",
     **{
         f"task.{key}": "tested with the environment"
-        for key in ("horizon", "task", "action_repeat", "observation", "action", "env", "arguments")
+        for key in ("horizon", "task", "action_repeat", "observation", "action", "env", "arguments", "simulator")
     },
     **dict.fromkeys(
         (
