@@ -6,7 +6,7 @@ TYPED := src $(patsubst %/,%,$(sort $(dir $(wildcard benchmarks/*.py docs/*.py e
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-cluster lint format types docs bench clean run-env dev-env
+.PHONY: help demo test test-slow faults test-cluster lint format types docs bench clean run-env dev-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -19,6 +19,9 @@ test: dev-env ## Run the tests; ARGS="-k config" hands arguments to pytest
 
 test-slow: dev-env ## Run the learning checks that take minutes
 	@$(ONE_THREAD) $(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)
+
+faults: dev-env ## Train the doctor's planted faults and healthy runs (an hour; resumable) and write docs/health_evidence.md
+	@$(ONE_THREAD) $(BIN)/python tests/health/faults/suite.py --workers 2 $(ARGS)
 
 test-cluster: dev-env ## Run the launchers on a real Slurm and Ray on this machine (installs slurm-wlm by apt)
 	@$(ONE_THREAD) scripts/cluster.sh $(ARGS)

@@ -39,6 +39,7 @@ BASE: dict[str, Any] = {
     "loss/dyn": 1.1 + 0.02 * NOISE,
     "model/kl_dyn": np.full(N, 1.1),
     "model/action_gap": np.full(N, 0.3),
+    "model/kl_held_out": np.full(N, 1.4),
     "model/memory_gradient": np.full(N, 0.5),
     "model/open_loop_error": np.full(N, 0.3),
     "dream/continue": np.full(N, 0.98),
@@ -121,6 +122,7 @@ ILL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "tight_kl": ({}, {"update.epochs": 20}),
     "no_entropy": ({}, {"learning.entropy.coef": 0.0}),
     "fast_actor": ({}, {"optimizer.lr": 4e-5, "optimizer.actor_lr": 4e-4}),
+    "prior_sees_answer": ({"model/kl_held_out": np.full(N, 6.0)}, {}),
     "dead_free_bits": (
         {"loss/dyn": np.full(N, 1.0), "model/kl_dyn": np.full(N, 0.03)},
         {**HARD, "learning.divergence.over_latents": "mean"},

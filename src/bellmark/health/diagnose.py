@@ -24,6 +24,7 @@ RECORDED = (
     Rule("collapsed_heads", "warning", ("value/std_heads", "value/target"), values.collapsed_heads, TDMPC),
     Rule("kl_collapse", "critical", ("model/kl_dyn",), model.kl_collapse, DREAMER),
     Rule("action_blind_model", "critical", ("model/action_gap",), model.action_blind_model, MODELS),
+    Rule("prior_sees_answer", "critical", ("model/kl_held_out", "model/kl_dyn"), world.prior_sees_answer, DREAMER),
     Rule("dead_free_bits", "critical", ("loss/dyn", "model/kl_dyn"), world.dead_free_bits, DREAMER),
     Rule("no_memory_gradient", "critical", ("model/memory_gradient",), world.no_memory_gradient, DREAMER),
     Rule("false_ends", "critical", ("dream/continue", "train/length"), world.false_ends, DREAMER),

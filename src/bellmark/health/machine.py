@@ -6,7 +6,7 @@ import numpy as np
 
 from bellmark.health.case import Case, Finding, onset, running_median
 
-SLOWER = 0.25  # of the pace before
+SLOWER = 0.4  # of the pace before
 ROWS = 5
 NOISE_ALONE = 0.15  # of success that only action noise takes
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bellmark.health.case import Case, Finding, onset
+from bellmark.health.case import Case, Finding, Values, onset
 
 ROWS = 5
 NO_BETTER = 1.0  # open-loop error, relative to "nothing changes"
 TIMES_TOO_OFTEN, MORE = 3.0, 0.05  # predicted against real ends, per step
 NO_GRADIENT = 1e-9
+LEARNED = 100  # updates before a model is judged by what it predicts
+TIMES_WORSE, NATS_WORSE = 3.0, 0.5  # divergence on held-out rows against that of the loss
+
+
+def updates_at(case: Case, steps: NDArray[np.int64]) -> Values:
+    """Updates made by then; infinite where they are not recorded."""
+    updates = case.curve("steps/updates")
+    if not len(updates.value):
+        return np.full(len(steps), np.inf)
+    return np.interp(steps, updates.step, updates.value)
 
 
 def dead_free_bits(case: Case) -> Finding | None:
@@ -77,7 +88,7 @@ def false_ends(case: Case) -> Finding | None:
     gamma = 1 - 1 / float(horizon) if case.knob("learning.discount.continuation", "inside") == "inside" else 1.0
     ends = 1 - dreamed.value / gamma
     true = 1 / np.maximum(np.interp(dreamed.step, real.step, real.value), 1)
-    learned = np.arange(len(ends)) >= ROWS  # at first the head says one half
+    learned = updates_at(case, dreamed.step) >= LEARNED  # at first the head says one half
     began = onset((ends > TIMES_TOO_OFTEN * true + MORE) & learned, ROWS)
     if began is None or ends[-1] <= TIMES_TOO_OFTEN * true[-1] + MORE:
         return None
@@ -102,7 +113,7 @@ def open_loop_drift(case: Case) -> Finding | None:
     error = case.curve("model/open_loop_error")
     if len(error.value) < 4:
         return None
-    began = onset(error.value > NO_BETTER, 3)
+    began = onset((error.value > NO_BETTER) & (updates_at(case, error.step) >= LEARNED), 3)
     if began is None or error.value[-1] <= NO_BETTER:
         return None
     return Finding(
@@ -114,4 +125,32 @@ def open_loop_drift(case: Case) -> Finding | None:
         "bellmark evaluate RUN --dreams; more model updates per step",
         {"error": float(error.value[-1])},
         ("model/open_loop_error", "model/action_gap"),
+    )
+
+
+def prior_sees_answer(case: Case) -> Finding | None:
+    """Symptom: the prior that dreams draw from is far worse than the divergence that the loss reports.
+
+    Causes: the loss scores the prior on a state that already contains the outcome (the posterior's own draw, an action
+    that is past): what is trained is not what is used, and need not depend on the action.
+    Try: `model/action_gap`; the order of state, action and latents where the prior is scored.
+    """
+    real, scored = case.curve("model/kl_held_out"), case.curve("model/kl_dyn")
+    over = case.knob("learning.divergence.over_latents", "sum")
+    if len(real.value) < 3 or len(scored.value) < 3 or over != "sum":
+        return None
+    beside = np.interp(real.step, scored.step, scored.value)
+    worse = (real.value > TIMES_WORSE * beside + NATS_WORSE) & (updates_at(case, real.step) >= LEARNED)
+    began = onset(worse, 3)
+    if began is None or not worse[-1]:
+        return None
+    return Finding(
+        "prior_sees_answer",
+        "critical",
+        int(real.step[began]),
+        f"the loss reports {beside[-1]:.2g} nats from posterior to prior, that of dreams is {real.value[-1]:.2g}",
+        "the prior is scored on a state that holds the answer, with an action that is past",
+        "the order of state, action and latents where the prior is scored; bellmark probe RUN",
+        {"held_out": float(real.value[-1]), "scored": float(beside[-1])},
+        ("model/kl_held_out", "model/kl_dyn"),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ class Verdict:
     """One run, as the doctor saw it grow."""
 
     found: tuple[str, ...]  # rules at the end, gravest first
+    said: tuple[str, ...]  # the same with their severities
     named_at: int | None  # first step at which a right rule was among the first findings; None: never
     rank: int | None  # of the first right rule at the end, from 1; None: not found
     critical_at: dict[str, int]  # rule -> first step at which it was critical
@@ -48,14 +49,26 @@ def _until(curve: Curve, step: int) -> Curve:
     return Curve(curve.step[:count], curve.value[:count])
 
 
-def judge(run: Run, causes: Sequence[str]) -> Verdict:
-    """Ask after every evaluation, as a live run does."""
+def told(finding: Finding) -> str:
+    """A finding as it is compared with those of healthy runs."""
+    return f"{finding.severity} {finding.rule}"
+
+
+def judge(run: Run, causes: Sequence[str], usual: Collection[str] = ()) -> Verdict:
+    """Ask after every evaluation, as a live run does.
+
+    What healthy runs of the family are told too (`usual`) names no cause.
+    """
+
+    def names_it(finding: Finding) -> bool:
+        return finding.rule in causes and told(finding) not in usual
+
     named, fell, critical = None, None, {}
     found: list[Finding] = []
     case = case_of(run)
     for step, seen in growing(case):
         found = diagnose(seen)
-        if named is None and any(finding.rule in causes for finding in found[:FIRST]):
+        if named is None and any(map(names_it, found[:FIRST])):
             named = step
         for finding in found:
             if finding.severity == "critical":
@@ -63,9 +76,10 @@ def judge(run: Run, causes: Sequence[str]) -> Verdict:
             if finding.rule == "peak_then_collapse" and fell is None:
                 fell = finding.step
     scores = case.curve("eval/return")
-    ranks = [place for place, finding in enumerate(found, 1) if finding.rule in causes]
+    ranks = [place for place, finding in enumerate(found, 1) if names_it(finding)]
     return Verdict(
         found=tuple(finding.rule for finding in found),
+        said=tuple(told(finding) for finding in found),
         named_at=named,
         rank=ranks[0] if ranks else None,
         critical_at=critical,

@@ -25,7 +25,6 @@ from bellmark.train.online import Online
 Planted = Iterator[None]
 SPARE_CHANCE = 100  # collected rows per row that should have been
 SLOWED = 0.25  # seconds that a crowded host takes from each update
-NOISE = 1.5  # nats by which a start's spread is raised
 SWING = 0.5  # nats by which log_std is thrown to and fro
 
 
@@ -152,23 +151,9 @@ def host_is_crowded() -> Planted:
 
 
 @contextmanager
-def noisy_start() -> Planted:
-    """The stored policy's spread is so large that half of its failures are action noise."""
-    right = FinetuneAgent._start_policy
-
-    def wrong(agent: FinetuneAgent, load: Any) -> Any:
-        policy = right(agent, load)
-        policy.log_std.data += NOISE
-        return policy
-
-    with patch.object(FinetuneAgent, "_start_policy", wrong):
-        yield
-
-
-@contextmanager
 def spread_thrown_to_and_fro() -> Planted:
     """Every update overshoots the policy's spread, to one side and then to the other."""
-    right = FinetuneAgent._update
+    right = FinetuneAgent.update
 
     def wrong(agent: FinetuneAgent, *rest: Any) -> Any:
         metrics = right(agent, *rest)
@@ -176,7 +161,7 @@ def spread_thrown_to_and_fro() -> Planted:
         agent.policy.log_std.data += SWING if iteration % 2 else -SWING
         return metrics
 
-    with patch.object(FinetuneAgent, "_update", wrong):
+    with patch.object(FinetuneAgent, "update", wrong):
         yield
 
 

@@ -93,6 +93,9 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(chosen.workers, maxtasksperchild=20) as pool:
         for count, line in enumerate(pool.imap_unordered(train, wanted), 1):
             print(f"[{count}/{len(wanted)}] {line}", flush=True)
+    from evidence import write
+
+    write()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,13 @@ PPO_CARTPOLE = (
     "update.minibatches=4", "evaluation.every=1024", "evaluation.episodes=16", "gamma=0.98", "optimizer.lr=1e-3",
     "evaluation.sampled=false",
 )  # fmt: skip
-PICK_CUBE = ("collect.envs=32", "steps=8000", "evaluation.every=1600", "evaluation.episodes=32")
+PICK_CUBE = (
+    "start.max_log_std=-1.5",
+    "collect.envs=32",
+    "steps=8000",
+    "evaluation.every=1600",
+    "evaluation.episodes=32",
+)
 
 
 class Task(NamedTuple):
@@ -46,6 +52,7 @@ SVG = Task("svg_ensemble", ENSEMBLE)
 PPO = Task("ppo", PPO_CARTPOLE)
 FINETUNE = Task("gae_ppo_finetune", (*PICK_CUBE, "update.epochs=10"))
 REROLL = Task("awr_rerollout", (*PICK_CUBE, "advantage.n_q=4", "advantage.n_v=4", "update.epochs=10"))
+OWN_REROLL = Task("awr_rerollout", (*REROLL.overrides, "advantage.continuation=current"))
 IQL = Task("iql_awr", (
     *PICK_CUBE, "critic.data.checkpoints=[pickcube_weak]", "critic.data.episodes=30", "critic.epochs=10",
 ))  # fmt: skip
@@ -73,7 +80,8 @@ FAULTS = (
     Fault("attached_targets", "critic targets not detached", DREAMER, ("value_bias",),
           plant=patches.targets_with_gradient),
     Fault("action_blind", "prior scored on the posterior's own latent", DREAMER,
-          ("action_blind_model", "kl_collapse"), (*FEW_FREE, SHORT), patches.prior_scored_on_its_own_answer),
+          ("prior_sees_answer", "action_blind_model", "kl_collapse"), (*FEW_FREE, SHORT),
+          patches.prior_scored_on_its_own_answer),
     Fault("narrow_support", "11 bins up to 147.4 for values of 259", DREAMER, ("narrow_support",),
           ("model.bins=11", "model.bin_limit=5", "learning.discount.horizon=333", BRIEF)),
     Fault("focus_gate", "focus gate at a threshold of 0.02", DREAMER, ("starved_actor", "silent_losses"),
@@ -99,7 +107,7 @@ FAULTS = (
     Fault("tight_kl", "target_kl 0.1 with 40 epochs", FINETUNE, ("tight_kl", "update_cut_short"),
           ("update.epochs=40", "update.target_kl=0.1")),
     Fault("noisy_start", "start whose sampled and mean actions differ by far", FINETUNE, ("noisy_start",),
-          plant=patches.noisy_start),
+          ("start.max_log_std=10",)),
     Fault("log_std_oscillation", "log_std thrown to and fro", PPO, ("log_std_oscillation",),
           plant=patches.spread_thrown_to_and_fro),
     Fault("equal_heads", "ensemble heads collapsed to one function", TDMPC, ("collapsed_heads",),
@@ -114,6 +122,7 @@ HEALTHY = {
     "dreamer_few_free_nats": DREAMER_FREE,
     "finetune": PPO,
     "finetune_pickcube": FINETUNE,
+    "finetune_rerolls": OWN_REROLL,
     "tdmpc": TDMPC,
     "tdmpc_svg": SVG,
 }

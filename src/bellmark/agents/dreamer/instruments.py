@@ -54,6 +54,7 @@ class DreamerInstruments:
             held_out = model_terms(self._learner.nets, states, lesson, self._learner.config.learning).terms
             measured = {
                 "model/rec_held_out": held_out["rec"],
+                "model/kl_held_out": self._surprise(states),
                 "model/action_gap": self._action_gap(states, rows),
                 "model/open_loop_error": self._open_loop_error(states, rows),
             }
@@ -90,6 +91,12 @@ class DreamerInstruments:
         action = rows.action[:-1].to(deter).flatten(0, 1).t()
         former, other = (rssm.prior(rssm.step(deter, stoch, a)) for a in (action, swapped(action, self._discrete)))
         return categorical.kl(former, other, 1).sum(0).mean()
+
+    def _surprise(self, states: States) -> Tensor:
+        """KL in nats, summed over latents, from the posterior to the prior that dreams draw from."""
+        posterior = states.probs_TSKB.movedim(0, 2).flatten(2)
+        prior = self._learner.nets.rssm.prior(states.deter_TDB.movedim(0, 1).flatten(1))
+        return categorical.kl(posterior, prior, 1).sum(0).mean()
 
     @property
     def _discrete(self) -> bool:
