@@ -51,7 +51,10 @@ TDMPC = Task("tdmpc2", BALANCE)
 SVG = Task("svg_ensemble", ENSEMBLE)
 PPO = Task("ppo", PPO_CARTPOLE)
 FINETUNE = Task("gae_ppo_finetune", (*PICK_CUBE, "update.epochs=10"))
-REROLL = Task("awr_rerollout", (*PICK_CUBE, "advantage.n_q=4", "advantage.n_v=4", "update.epochs=10"))
+REROLL = Task("awr_rerollout", (
+    *PICK_CUBE, "collect.envs=16", "steps=3200", "evaluation.every=800", "advantage.n_q=2", "advantage.n_v=2",
+    "update.epochs=10",
+))  # fmt: skip
 OWN_REROLL = Task("awr_rerollout", (*REROLL.overrides, "advantage.continuation=current"))
 IQL = Task("iql_awr", (
     *PICK_CUBE, "critic.data.checkpoints=[pickcube_weak]", "critic.data.episodes=30", "critic.epochs=10",
