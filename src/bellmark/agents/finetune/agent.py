@@ -29,6 +29,7 @@ from bellmark.agents.finetune.rollout import Rollout
 from bellmark.agents.finetune.rollout import collect as roll
 from bellmark.agents.finetune.schedules import Source
 from bellmark.envs.api import Snapshot
+from bellmark.nets.memory import keep_freed_memory
 from bellmark.ops import policy_losses
 
 RATIO_MOVED = 0.2  # policy/clip_share is the share of rows whose probability ratio has moved further than this
@@ -41,6 +42,7 @@ class FinetuneAgent:
 
     def __init__(self, config: Finetune, load: Callable[[str], Weights], threads: int = 1) -> None:
         """Build the agent of a configuration; `load` returns the content of a checkpoint by name."""
+        keep_freed_memory()
         self.config = config
         self.gamma = config.gamma
         per_iteration = config.collect.envs * config.collect.steps
