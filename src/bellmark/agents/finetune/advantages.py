@@ -71,13 +71,7 @@ class Gae(Choice):
             rollout.reward_TN, value, next_value, counts.to(value.dtype), rollout.done_TN, context.gamma, self.lambda_
         )
         target = advantage + value
-        unexplained = (target - value).var() / target.var().clamp(min=1e-8)
-        metrics = {
-            "value/mean": float(value.mean()),
-            "value/target": float(target.mean()),
-            "value/explained_variance": float(1 - unexplained),
-        }
-        return Estimate(every_row(rollout), advantage.flatten(), target.flatten(), 0, metrics)
+        return Estimate(every_row(rollout), advantage.flatten(), target.flatten(), 0, judged(value, target))
 
 
 class MonteCarlo(Choice):
@@ -91,8 +85,7 @@ class MonteCarlo(Choice):
         value = context.critic(rollout.obs_TNO)
         nothing = value.new_zeros(value.shape[1:])
         target = ops.returns.discounted(rollout.reward_TN, rollout.done_TN, nothing, context.gamma)
-        metrics = {"value/mean": float(value.mean()), "value/target": float(target.mean())}
-        return Estimate(every_row(rollout), (target - value).flatten(), target.flatten(), 0, metrics)
+        return Estimate(every_row(rollout), (target - value).flatten(), target.flatten(), 0, judged(value, target))
 
 
 class QMinusV(Choice):
@@ -107,6 +100,16 @@ class QMinusV(Choice):
         value = context.critic(obs)
         action_value = context.critic.action_value(obs, action)  # type: ignore[operator]  # the configuration saw to it
         return Estimate(every_row(rollout), action_value - value, value, 0, {"value/mean": float(value.mean())})
+
+
+def judged(value: Tensor, target: Tensor) -> dict[str, float]:
+    """Metrics of values beside their targets: means, and the share of the targets' variance that they explain."""
+    unexplained = (target - value).var() / target.var().clamp(min=1e-8)
+    return {
+        "value/mean": float(value.mean()),
+        "value/target": float(target.mean()),
+        "value/explained_variance": float(1 - unexplained),
+    }
 
 
 def every_row(rollout: Rollout) -> Tensor:
