@@ -138,9 +138,17 @@ def main(only: tuple[str, ...], no_save: bool) -> None:
                 f"{family:<9} {RECIPES[family][0]:<24} training {cost.training:8.1f} s per evaluation, instruments "
                 f"{cost.instruments:.3f} s, doctor {cost.doctor:.3f} s: {cost.share:.2%} (goal {GOAL:.0%})"
             )
-    if not no_save:
-        content = {"machine": provenance.machine(), "commit": provenance.commit(), "goal": GOAL, "families": rows}
-        (provenance.RESULTS / "health_cost.json").write_text(json.dumps(content, indent=1) + "\n")
+            if not no_save:
+                save(rows)
+
+
+def save(rows: dict[str, dict[str, Any]]) -> None:
+    """Keep what was measured, beside what an earlier call measured of other families."""
+    file = provenance.RESULTS / "health_cost.json"
+    former = json.loads(file.read_text())["families"] if file.exists() else {}
+    here = {"machine": provenance.machine(), "commit": provenance.commit()}
+    families = {**former, **{family: {**row, **here} for family, row in rows.items()}}
+    file.write_text(json.dumps({"goal": GOAL, "families": families}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

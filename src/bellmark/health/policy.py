@@ -7,7 +7,7 @@ import numpy as np
 from bellmark.health.case import Case, Finding, onset, robust_z, running_median
 
 ENTROPY_GONE = 0.05  # of its value at the start, for choices
-SWINGS, SWING_SIZE, SWING_ROWS = 0.6, 0.5, 50
+SWINGS, SWING_SIZE, SWING_ROWS = 0.6, 0.5, 30
 SPIKE = 6.0
 FEW_GOOD, MANY_GOOD = 0.3, 0.7
 

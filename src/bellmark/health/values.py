@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bellmark.health.case import Case, Finding, onset, together
+from bellmark.health.case import Case, Finding, Values, onset, together
 
 BIAS = 0.5  # of the predicted against the realised discounted return, as a share of the latter's size
+MATTERS = 0.25, 0.1  # of the values that the run has elsewhere, of the best return so far
 CATCHING_UP = 0.2  # of itself that a value has risen by within three evaluations: it lags, and is on its way
 TREND_EVALUATIONS, TREND = 8, -0.6
 DISAGREEMENT = 0.5  # of a value ensemble's targets, as a share of their size
@@ -29,7 +31,8 @@ def value_bias(case: Case) -> Finding | None:
     size = np.maximum(spread, 0.1 * np.abs(realised)) if len(spread) == len(realised) else 0.1 * np.abs(realised)
     bias = (predicted - realised) / np.maximum(size, 1e-8)
     relative = (predicted - realised) / np.maximum(np.abs(realised), 1e-8)
-    wrong = (np.abs(bias) > BIAS) & (np.abs(relative) > BIAS)
+    matters = np.abs(predicted - realised) > _what_matters(case, steps)
+    wrong = (np.abs(bias) > BIAS) & (np.abs(relative) > BIAS) & matters
     began = onset(wrong, 3)
     if began is None or not wrong[-1]:
         return None
@@ -49,6 +52,18 @@ def value_bias(case: Case) -> Finding | None:
         {"predicted": float(predicted[-1]), "realised": float(realised[-1]), "bias": float(bias[-1])},
         ("value/start", "eval/discounted"),
     )
+
+
+def _what_matters(case: Case, steps: NDArray[np.int64]) -> Values:
+    """The least bias worth a word: under a small gamma far rewards are worth next to nothing at the start."""
+    values, scores = case.curve("value/mean"), case.curve("eval/return")
+    least = np.zeros(len(steps))
+    if len(values.value):
+        least = MATTERS[0] * np.abs(np.interp(steps, values.step, values.value))
+    if len(scores.value):
+        best = np.maximum.accumulate(np.abs(scores.value))
+        least = np.maximum(least, MATTERS[1] * np.interp(steps, scores.step, best))
+    return least
 
 
 def value_against_return(case: Case) -> Finding | None:
