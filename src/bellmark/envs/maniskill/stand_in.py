@@ -40,7 +40,8 @@ def load() -> Any:
             import sapien.render
             import sapien.wrapper.actor_builder
         except ModuleNotFoundError as error:
-            raise UserError(f"ManiSkill tasks need {error.name}, which is not installed: {INSTALL}") from None
+            package = (error.name or "mani_skill").partition(".")[0]
+            raise UserError(f"ManiSkill tasks need {package}, which is not installed: {INSTALL}") from None
     return sapien
 
 
