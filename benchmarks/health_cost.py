@@ -33,8 +33,8 @@ from bellmark.train.worlds import as_obs, spec_of
 GOAL = 0.03
 RECIPES = {  # per family: a recipe, what only shortens its beginning, and the steps that are timed
     "finetune": ("gae_ppo_finetune", (), 5_000),
-    "tdmpc": ("svg_ensemble", ("collect.random_steps=400", "collect.pretrain=0", "collect.log_every=10"), 20),
-    "dreamer": ("dreamer_cartpole_state", ("collect.random_steps=300", "collect.log_every=20"), 200),
+    "tdmpc": ("svg_ensemble", ("collect.random_steps=60", "collect.pretrain=0", "collect.log_every=10"), 10),
+    "dreamer": ("dreamer_cartpole_state", ("collect.random_steps=300", "collect.log_every=20"), 60),
 }
 
 

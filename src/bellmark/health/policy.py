@@ -10,6 +10,7 @@ ENTROPY_GONE = 0.05  # of its value at the start, for choices
 SWINGS, SWING_SIZE, SWING_ROWS = 0.6, 0.5, 30
 SPIKE = 6.0
 FEW_GOOD, MANY_GOOD = 0.3, 0.7
+LEANING = 0.25  # of the mean advantage in its deviations
 
 
 def not_finite(case: Case) -> Finding | None:
@@ -164,7 +165,7 @@ def one_sided_advantages(case: Case) -> Finding | None:
     if len(positive.value) < 3 or len(spread.value) != len(mean.value):
         return None
     share = np.abs(mean.value) / np.maximum(spread.value, 1e-12)
-    lopsided = ((positive.value < FEW_GOOD) | (positive.value > MANY_GOOD)) & (share > 0.5)
+    lopsided = ((positive.value < FEW_GOOD) | (positive.value > MANY_GOOD)) & (share > LEANING)
     began = onset(lopsided, 3)
     if began is None or not lopsided[-1]:
         return None
