@@ -8,7 +8,7 @@ import sys
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -279,8 +279,11 @@ def test_equal_fingerprints_empty_differences_and_equal_trees_are_one_thing(a: R
 
 @few
 @given(configs, configs)
+@example(Root(update=Ppo(epochs=1)), Root(update=Awr(epochs=1)))
 def test_a_difference_names_what_must_be_set_to_get_from_one_to_the_other(a: Root, b: Root) -> None:
-    changes = {k: new for k, (_, new) in diff(a.tree(), b.tree()).items() if k in flatten(b.tree())}
+    differs = diff(a.tree(), b.tree())
+    below = tuple(f"{key}." for key in differs)  # another option begins at its own defaults: all its knobs are set
+    changes = {k: v for k, v in flatten(b.tree()).items() if k in differs or k.startswith(below)}
     overrides = [f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in changes.items()]
     assert build(Root, a.tree(), overrides) == b
 
