@@ -163,14 +163,14 @@ TAIL = """## How these numbers came about
 
 What was changed after runs of seed 1 had been looked at, so that its column flatters:
 
-- Rules: `worse_than_random` is critical after five evaluations only; `value_bias` waits for values that catch up and for
-  a bias that matters; `false_ends` and `open_loop_drift` wait for 100 updates; `slowed_down` fires at 0.4 of the former
+- Rules: `worse_than_random` is critical after five evaluations only; `value_bias` waits for values that catch up and
+  for a bias that matters; `false_ends` and `open_loop_drift` wait for 100 updates; `slowed_down` fires at 0.4 of the former
   pace (was 0.25), `log_std_oscillation` after 30 rows (was 50), `one_sided_advantages` at a mean of 0.25 deviations
   (was 0.5); `prior_sees_answer` was written for the action-blind fault, and misses it.
-- Faults: `focus_gate` got a faster average of the surprise (0.8), without which the gate never closed in so short a run;
+- Faults: `focus_gate` got a faster average of the surprise (0.8), without which the gate never closed;
   `action_blind` fewer free nats; PickCube starts with its spread cut, as the weak checkpoint is a noisy start itself.
 - Controls: PPO on CartPole at a learning rate of 1e-3 fell from its peak, which `peak_then_collapse` called critical.
-  It was replaced by 4e-4 and that run is not counted; counted, it is a false alarm or a poor control. PickCube's control
+  It was replaced by 4e-4 and that run is not counted; counted, it is a false alarm or a poor control. That of PickCube
   had a critical `value_bias` until that rule was changed.
 - `value_of_wrong_state` names no rule any more: `value_bias` fired on it as it does on healthy runs.
 
