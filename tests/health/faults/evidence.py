@@ -165,8 +165,8 @@ What was changed after runs of seed 1 had been looked at, so that its column fla
 
 - Rules: `worse_than_random` is critical after five evaluations only; `value_bias` waits for values that catch up and
   for a bias that matters; `false_ends` and `open_loop_drift` wait for 100 updates; `slowed_down` fires at 0.4 of the
-  former pace (was 0.25), `log_std_oscillation` after 30 rows (was 50), `one_sided_advantages` at a mean of 0.25 deviations
-  (was 0.5); `prior_sees_answer` was written for the action-blind fault, and misses it.
+  former pace (was 0.25), `log_std_oscillation` after 30 rows (was 50), `one_sided_advantages` at a mean of 0.25
+  deviations (was 0.5); `prior_sees_answer` was written for the action-blind fault, and misses it.
 - Faults: `focus_gate` got a faster average of the surprise (0.8), without which the gate never closed;
   `action_blind` fewer free nats; PickCube starts with its spread cut, as the weak checkpoint is a noisy start itself.
 - Controls: PPO on CartPole at a learning rate of 1e-3 fell from its peak, which `peak_then_collapse` called critical.
