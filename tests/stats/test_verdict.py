@@ -260,7 +260,7 @@ def test_verdict_ignores_the_origin_and_mirrors_with_labels(x: list[float], b: l
 
 
 @settings(max_examples=80, deadline=None)
-@given(numbers, numbers, st.integers(0, 40), st.floats(0, 5))
+@given(numbers, numbers, st.integers(0, 40), st.just(0.0) | st.floats(1e-6, 5))
 def test_a_whole_better_arm_never_loses_support(x: list[float], b: list[float], gain: int, delta: float) -> None:
     claim = replace(CLAIM, minimum_effect=delta)
     before, after = (

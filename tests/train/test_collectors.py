@@ -215,8 +215,8 @@ if __name__ == "__main__":
     env, learner = portable_learner.build(2)
     c = Collectors(Processes(count=1, swap="step"), learner, portable_learner.build, env, 3, learner, lambda *a: None)
     c.step()
-    print(*[p.pid for p in c._processes], flush=True)
     try:
+        print(*[p.pid for p in c._processes], flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         c.step()  # collectors still play: they leave when they are told
@@ -250,7 +250,7 @@ def test_no_process_outlives_the_learner(tmp_path: Path, number: signal.Signals)
         learner.kill()
     else:
         os.killpg(learner.pid, number)  # as Ctrl-C does: everybody hears it
-    output, _ = learner.communicate(timeout=60)
+    output, _ = learner.communicate(timeout=240)
     assert (output == "played\n") == (number is signal.SIGINT)
     deadline = time.monotonic() + 20
     while any(map(alive, collectors)) and time.monotonic() < deadline:

@@ -35,9 +35,8 @@ class Override(click.ParamType[str]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Keys of the recipe's family, then the values that an option or a list of names may take."""
         try:
-            return [
-                CompletionItem(text, help=about) for text, about in _overrides(ctx.params.get("recipe"), incomplete)
-            ]
+            found = dict(_overrides(ctx.params.get("recipe"), incomplete))  # options may share a name
+            return [CompletionItem(text, help=about) for text, about in found.items()]
         except UserError:
             return []
 
