@@ -205,13 +205,14 @@ def test_a_learner_that_cannot_be_copied_is_refused() -> None:
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from functools import partial
 import portable_learner
 from bellmark.agents.api import Processes
 from bellmark.envs.probe import Probe
 from bellmark.train.collectors import Collectors
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     env, learner = portable_learner.build(2)
     c = Collectors(Processes(count=1, swap="step"), learner, portable_learner.build, env, 3, learner, lambda *a: None)
     c.step()
