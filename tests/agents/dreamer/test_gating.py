@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from bellmark.agents.dreamer.gating import Always, Cosine, Focus, Gate, Gated, Open, Scaled
+from bellmark.agents.dreamer.learning import Cosine as EntropyCosine
+from bellmark.agents.dreamer.optimizing import CosineRate
 from bellmark.agents.dreamer.surprise import Reading
 from bellmark.config import build
 from bellmark.errors import UserError
@@ -68,6 +70,15 @@ def test_cosine_ratio_by_hand() -> None:
     # 2 + 6 (1 + cos(pi p)) / 2: p = 0 -> 8, just over 1/3 -> 6.49, 1/2 -> 5, just over 2/3 -> 3.49, 1 -> 2
     assert [Cosine().at(p) for p in (0.0, 1 / 3 + 1e-6, 0.5, 2 / 3 + 1e-6, 1.0, 7.0)] == [8, 6, 5, 3, 2, 2]
     assert [Cosine(invert=True).at(p) for p in (0.0, 0.5, 1.0)] == [2, 5, 8]
+
+
+def test_courses_of_rates_and_entropy_by_hand() -> None:
+    # e + (s - e) (1 + cos(pi p / u)) / 2, u = 0.4: p = 0 -> s, 0.1 -> e + 0.8536 (s - e), 0.2 -> (s + e) / 2, 0.4 on -> e
+    shares = (0.0, 0.1, 0.2, 0.4, 1.0)
+    rates = CosineRate(end=0.2, until=0.4)
+    assert [rates.at(p) for p in shares] == pytest.approx([1.0, 0.2 + 0.8 * 0.853553, 0.6, 0.2, 0.2])
+    entropy = EntropyCosine(start=0.3, end=0.1, until=0.4)
+    assert [entropy.at(p) for p in shares] == pytest.approx([0.3, 0.1 + 0.2 * 0.853553, 0.2, 0.1, 0.1])
 
 
 def test_the_cosine_begins_after_the_warmup_and_ends_with_the_run() -> None:

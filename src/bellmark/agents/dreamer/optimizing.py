@@ -67,11 +67,13 @@ class CosineRate(Choice):
     """All learning rates on half a cosine from 1 to `end`."""
 
     kind: Literal["cosine"] = "cosine"
-    end: float = knob(0.1, "factor at the end of the run", source=PROTOCOL, ge=0, le=1)
+    end: float = knob(0.1, "factor from `until` on", source=PROTOCOL, ge=0, le=1)
+    until: float = knob(1.0, "where the end is reached", unit="share of the run", gt=0, le=1)
 
     def at(self, progress: float) -> float:
         """Factor of all learning rates at a share of the run."""
-        return self.end + 0.5 * (1 - self.end) * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        done = min(max(progress / self.until, 0.0), 1.0)
+        return self.end + 0.5 * (1 - self.end) * (1 + math.cos(math.pi * done))
 
 
 class Optimizer(Config):
