@@ -73,7 +73,7 @@ def test_cosine_ratio_by_hand() -> None:
 
 
 def test_courses_of_rates_and_entropy_by_hand() -> None:
-    # e + (s - e) (1 + cos(pi p / u)) / 2, u = 0.4: p = 0 -> s, 0.1 -> e + 0.8536 (s - e), 0.2 -> (s + e) / 2, 0.4 on -> e
+    # e + (s - e) (1 + cos(pi p / u)) / 2, u = 0.4: p = 0 -> s, 0.1 -> e + 0.8536 (s - e), 0.2 -> (s + e) / 2, 0.4 -> e
     shares = (0.0, 0.1, 0.2, 0.4, 1.0)
     rates = CosineRate(end=0.2, until=0.4)
     assert [rates.at(p) for p in shares] == pytest.approx([1.0, 0.2 + 0.8 * 0.853553, 0.6, 0.2, 0.2])
