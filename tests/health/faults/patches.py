@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bellmark.agents.api import Batch, Schedule
 from bellmark.agents.dreamer import agent as dreamer
-from bellmark.agents.dreamer import imagination
+from bellmark.agents.dreamer import imagination, selfchecks
 from bellmark.agents.dreamer.imagination import Dream, Worth
 from bellmark.agents.dreamer.losses import Lesson, Model
 from bellmark.agents.finetune.agent import FinetuneAgent
@@ -55,7 +55,11 @@ def targets_with_gradient() -> Planted:
         own = (weight.detach() * (value - target).square()).mean() if target.requires_grad else logits.new_zeros(())
         return right_term(nets, logits, target.detach(), slow.detach(), weight.detach(), chosen) + own
 
-    with patch.object(dreamer, "judge", judge), patch.object(dreamer, "value_term", term):
+    with (
+        patch.object(dreamer, "judge", judge),
+        patch.object(selfchecks, "judge", judge),  # wherever it is imported
+        patch.object(dreamer, "value_term", term),
+    ):
         yield
 
 
@@ -75,7 +79,7 @@ def prior_scored_on_its_own_answer() -> Planted:
         with patch.object(Rssm, "prior", prior):
             return right(nets, states, lesson, learning)
 
-    with patch.object(dreamer, "model_terms", terms):
+    with patch.object(dreamer, "model_terms", terms), patch.object(selfchecks, "model_terms", terms):
         yield
 
 

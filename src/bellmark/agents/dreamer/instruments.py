@@ -1,5 +1,7 @@
 """Measurements of the dreamer family on rows that nobody learns from: is the model predicting, and from the action?
 
+`selfchecks.py` has those that compare the learner with a second computation.
+
 Axes: T steps, B slices, N = T B states, D recurrent state, S latents, K classes, A action, F features.
 """
 
@@ -14,14 +16,17 @@ from bellmark.agents.api import Batch, Behaviour
 from bellmark.agents.dreamer.actors import Chooser, Mover
 from bellmark.agents.dreamer.agent import DreamerAgent
 from bellmark.agents.dreamer.losses import Lesson, lesson_of, model_terms
+from bellmark.agents.dreamer.selfchecks import divergence_mismatch, targets
 from bellmark.agents.dreamer.world import features
 from bellmark.nets.rssm import States
 from bellmark.ops import categorical
+from bellmark.ops.ranks import auc
 from bellmark.ops.two_hot import symlog
 
 SEED = 0  # of the latents' draws: the same at every evaluation, so that only the agent differs
 OWN = ("obs", "action", "reward", "terminated", "first")
 LED_IN = 2  # rows that are seen before the model goes on alone
+LEAST_ENDS = 3  # and as many other rows, for ends to be told from them
 
 
 class DreamerInstruments:
@@ -55,8 +60,10 @@ class DreamerInstruments:
             measured = {
                 "model/rec_held_out": held_out["rec"],
                 "model/kl_held_out": self._surprise(states),
+                "model/kl_mismatch": divergence_mismatch(self._learner, states, lesson),
                 "model/action_gap": self._action_gap(states, rows),
-                "model/open_loop_error": self._open_loop_error(states, rows),
+                **self._open_loop(states, rows),
+                **targets(self._learner, features(states.deter_TDB, states.stoch_TSKB), SEED),
             }
         return {**measured, "model/memory_gradient": self._memory_gradient(lesson)}
 
@@ -102,19 +109,33 @@ class DreamerInstruments:
     def _discrete(self) -> bool:
         return self._learner.spec.discrete
 
-    def _open_loop_error(self, states: States, rows: Batch) -> Tensor:
-        """Squared error of the observation foreseen with the actions taken, over that of "nothing changes"."""
+    def _open_loop(self, states: States, rows: Batch) -> Mapping[str, Tensor]:
+        """What the model foresees of observations, rewards and ends with the actions taken, after two rows.
+
+        Observations: squared error over that of "nothing changes". Rewards: mean absolute error. Ends: the probability
+        that a row which ends is thought more of an end than one which does not (no number where too few end).
+        """
         nets = self._learner.nets
         deter, stoch = states.deter_TDB[LED_IN - 1], states.stoch_TSKB[LED_IN - 1]
-        action, error, still = rows.action.to(deter), [], []
+        action, error, still, missed, ends = rows.action.to(deter), [], [], [], []
         at = {k: self._seen(rows.obs[k]) for k in range(LED_IN - 1, len(rows.obs))}
+        reward, ended = rows.reward[LED_IN:].to(deter), rows.terminated[LED_IN:].to(deter.device)
         for t in range(LED_IN, len(rows.obs)):
             deter = nets.rssm.step(deter, stoch, action[t - 1].t())
             stoch = categorical.mode(nets.rssm.prior(deter), 1)
-            foreseen = self._seen(nets.decoder(torch.cat((deter, stoch.flatten(0, 1)))))
+            seen = torch.cat((deter, stoch.flatten(0, 1)))
+            foreseen = self._seen(nets.decoder(seen))
             error.append((foreseen - at[t]).square().mean())
             still.append((at[LED_IN - 1] - at[t]).square().mean())
-        return torch.stack(error).mean() / torch.stack(still).mean().clamp(min=1e-8)
+            missed.append((nets.reward.mean_bin(seen, nets.bins) - reward[t - LED_IN]).abs().mean())
+            ends.append(-nets.continuation(seen)[0])
+        measured = {
+            "model/open_loop_error": torch.stack(error).mean() / torch.stack(still).mean().clamp(min=1e-8),
+            "model/open_loop_reward": torch.stack(missed).mean(),
+        }
+        if min(int(ended.sum()), int((~ended).sum())) >= LEAST_ENDS:
+            measured["model/open_loop_ends"] = auc(torch.stack(ends), ended)
+        return measured
 
     def _seen(self, obs: Tensor) -> Tensor:
         """Observations on the scale that the model is judged on."""

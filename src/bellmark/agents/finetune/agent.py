@@ -32,6 +32,7 @@ from bellmark.envs.api import Snapshot
 from bellmark.nets.memory import keep_freed_memory
 from bellmark.ops import policy_losses
 
+CUT_EPS = 1e-6  # of torch's clip_grad_norm_
 RATIO_MOVED = 0.2  # policy/clip_share is the share of rows whose probability ratio has moved further than this
 
 Weights = Mapping[str, Any]  # a checkpoint as loaded: "policy", "critic", ...
@@ -196,6 +197,7 @@ class FinetuneAgent:
             "policy/entropy": float(self.policy.entropy().detach()),
             "policy/log_std": float(self.policy.log_std.detach().mean()),
             "grad/norm": float(grad_norm),
+            **self._norms(grad_norm),
             "update/gradient_steps": float(taken),
         }
 
@@ -210,6 +212,15 @@ class FinetuneAgent:
         norm = nn.utils.clip_grad_norm_(self._parameters, self.config.optimizer.max_grad_norm)
         self.optimizer.step()
         return norm
+
+    def _norms(self, whole: Tensor) -> Metrics:
+        """Of each part's gradient in the last step, before it was cut; 0 where the update took none."""
+        kept = min(1.0, self.config.optimizer.max_grad_norm / (float(whole) + CUT_EPS))
+        parts = {"policy": self.policy.parameters(), "critic": self.critic.joint_parameters()}
+        found = {name: [p.grad for p in part if p.grad is not None] for name, part in parts.items()}
+        if not whole:
+            return dict.fromkeys((f"grad/{name}" for name in parts), 0.0)
+        return {f"grad/{name}": float(nn.utils.get_total_norm(some)) / kept for name, some in found.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """All that decides the future of this run."""
