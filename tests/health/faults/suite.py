@@ -1,8 +1,9 @@
 """Train every fault and the healthy runs beside it, and keep their records: `make faults`. Done runs are not repeated.
 
-    python tests/health/faults/suite.py [--workers 2] [--tuning 1] [--reported 1] [--only NAME ...]
+    python tests/health/faults/suite.py [--workers 2] [--seeds 1 4 6] [--only NAME ...] [--quiet]
 
 Thresholds were moved on odd seeds alone; docs/health_evidence.md counts even ones. Records stay under runs/faults.
+NAME is a fault's, `faults` for all of them, `healthy/TASK` or `healthy`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ class Job(NamedTuple):
     def fault(self) -> Fault | None:
         """What is planted; None in a healthy run."""
         return next((fault for fault in FAULTS if fault.name == self.name), None)
+
+    @property
+    def kinds(self) -> set[str]:
+        """The names that ask for it."""
+        return {self.name, "faults" if self.fault else "healthy"}
 
     @property
     def task(self) -> Task:
@@ -84,18 +90,18 @@ def main() -> None:
     """Train what is missing, then write the evidence."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--tuning", type=int, default=1, help="odd seeds per fault")
-    parser.add_argument("--reported", type=int, default=1, help="even seeds per fault")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 4, 6], help="odd: tuning, even: counted")
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--quiet", action="store_true", help="train only: leave docs/health_evidence.md as it is")
     chosen = parser.parse_args()
-    seeds = [2 * k + 1 for k in range(chosen.tuning)] + [2 * k + 2 for k in range(chosen.reported)]
-    wanted = [job for job in jobs(seeds) if not chosen.only or job.name in chosen.only]
+    wanted = [job for job in jobs(chosen.seeds) if not chosen.only or job.kinds & set(chosen.only)]
     with multiprocessing.get_context("spawn").Pool(chosen.workers, maxtasksperchild=20) as pool:
         for count, line in enumerate(pool.imap_unordered(train, wanted), 1):
             print(f"[{count}/{len(wanted)}] {line}", flush=True)
-    from evidence import write
+    if not chosen.quiet:
+        from evidence import write
 
-    write()
+        write()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ BALANCE = (
     "planner.iterations=2", "steps=450", "collect.random_steps=150", "collect.pretrain=50", "collect.log_every=25",
     "evaluation.every=75", "evaluation.episodes=4", "collect.insert_every=1",
 )  # fmt: skip
-BRIEF, SHORT = "steps=800", "steps=1200"  # where the cause shows early
+BRIEF, SHORT, FEW_STEPS = "steps=800", "steps=1200", "steps=300"  # where the cause shows early
 FEW_FREE = ("learning.divergence.free.nats=0.1",)  # so that the prior of so small a model is taught at all
 ENSEMBLE = (*BALANCE, "model.critic.heads=4", "model.dynamics.heads=2", "target.rollouts=1")
 PPO_CARTPOLE = (
@@ -73,14 +73,14 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
-    Fault("value_of_wrong_state", "lambda return uses V(s_t) for V(s_t+1)", DREAMER, (),
-          plant=patches.value_of_the_state_itself),
+    Fault("value_of_wrong_state", "lambda return uses V(s_t) for V(s_t+1)", DREAMER,
+          ("wrong_targets",), (SHORT,), patches.value_of_the_state_itself),
     Fault("mean_kl_free_bits", "free bits as a hard maximum over a mean of KLs", DREAMER, ("dead_free_bits",),
           ("learning.divergence.over_latents=mean", SHORT)),
     Fault("beta_rep", "weight 0.99 on the posterior's divergence", DREAMER, ("strong_posterior_pull",),
           ("loss.rep=0.99", BRIEF)),
     Fault("no_unimix", "no uniform share in the latents", DREAMER, ("no_unimix",), ("model.unimix=0", BRIEF)),
-    Fault("attached_targets", "critic targets not detached", DREAMER, ("value_bias",),
+    Fault("attached_targets", "critic targets not detached", DREAMER, ("attached_targets",),
           plant=patches.targets_with_gradient),
     Fault("action_blind", "prior scored on the posterior's own latent", DREAMER,
           ("prior_sees_answer", "action_blind_model", "kl_collapse"), (*FEW_FREE, SHORT),
@@ -116,9 +116,9 @@ FAULTS = (
     Fault("equal_heads", "ensemble heads collapsed to one function", TDMPC, ("collapsed_heads",),
           ("target.values=mean", "target.members=0", "model.critic.dropout=0"), patches.heads_begin_equal),
     Fault("shared_bootstrap", "global bootstrap under an ensemble that is explored with", SVG, ("shared_bootstrap",),
-          ("target.heads.values=mean",)),
+          ("target.heads.values=mean", FEW_STEPS)),
     Fault("optimistic_evaluation", "optimistic planner judged with its optimism on", SVG, ("optimistic_evaluation",),
-          ("planner.optimism_eval=1",)),
+          ("planner.optimism_eval=1", FEW_STEPS)),
 )  # fmt: skip
 HEALTHY = {
     "dreamer": DREAMER,
