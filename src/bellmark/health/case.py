@@ -13,6 +13,7 @@ from bellmark.config import flatten
 from bellmark.records import Curve, Run
 
 Severity = Literal["info", "warning", "critical"]
+Kind = Literal["cause", "symptom", "note"]
 Flags = NDArray[np.bool_]
 Values = NDArray[np.float64]
 
@@ -70,6 +71,7 @@ class Rule:
     needs: tuple[str, ...]  # metrics without which it says nothing
     find: Callable[[Case], Finding | None]
     families: tuple[str, ...] = ("tdmpc", "dreamer", "finetune")  # in which it means something
+    kind: Kind = "cause"  # a mechanism that is wrong; a symptom that many mechanisms have; a note on the plan
 
     @property
     def about(self) -> str:
@@ -111,3 +113,11 @@ def together(a: Curve, b: Curve) -> tuple[NDArray[np.int64], Values, Values]:
     """The steps at which both metrics were recorded, and their values there."""
     steps, at_a, at_b = np.intersect1d(a.step, b.step, return_indices=True)
     return steps, a.value[at_a], b.value[at_b]
+
+
+def updates_at(case: Case, steps: NDArray[np.int64]) -> Values:
+    """Updates made by then; infinite where they are not recorded."""
+    updates = case.curve("steps/updates")
+    if not len(updates.value):
+        return np.full(len(steps), np.inf)
+    return np.interp(steps, updates.step, updates.value)

@@ -5,38 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bellmark.errors import unknown
-from bellmark.health import design, machine, model, policy, returns, setup, values, world
-from bellmark.health.case import Case, Finding, Rule, Severity
+from bellmark.health import design, machine, model, policy, returns, selfchecks, setup, values, world
+from bellmark.health.case import Case, Finding, Kind, Rule, Severity
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")  # the gravest first
+KINDS: tuple[Kind, ...] = ("cause", "symptom", "note")  # as they stand among findings that are equally grave
 DREAMER, TDMPC, FINETUNE, CONTINUOUS = ("dreamer",), ("tdmpc",), ("finetune",), ("tdmpc", "finetune")
 MODELS = ("tdmpc", "dreamer")
 RECORDED = (
-    Rule("not_finite", "critical", (), policy.not_finite),
-    Rule("worse_than_random", "critical", ("eval/return_std", "baseline/random_return"), returns.worse_than_random),
-    Rule("peak_then_collapse", "critical", ("eval/return", "eval/return_std"), returns.peak_then_collapse),
-    Rule("nothing_learned", "warning", ("eval/return", "eval/return_std"), returns.nothing_learned),
-    Rule("train_eval_gap", "warning", ("eval/return", "train/return"), returns.train_eval_gap),
-    Rule("value_bias", "critical", ("value/start", "eval/discounted"), values.value_bias),
-    Rule("value_against_return", "warning", ("eval/return", "value/mean"), values.value_against_return),
-    Rule("unexplained_returns", "warning", ("value/explained_variance",), values.unexplained_returns, FINETUNE),
+    Rule("not_finite", "critical", (), policy.not_finite, kind="symptom"),
+    Rule(
+        "worse_than_random",
+        "critical",
+        ("eval/return_std", "baseline/random_return"),
+        returns.worse_than_random,
+        kind="symptom",
+    ),
+    Rule(
+        "peak_then_collapse", "critical", ("eval/return", "eval/return_std"), returns.peak_then_collapse, kind="symptom"
+    ),
+    Rule("nothing_learned", "warning", ("eval/return", "eval/return_std"), returns.nothing_learned, kind="symptom"),
+    Rule("train_eval_gap", "warning", ("eval/return", "train/return"), returns.train_eval_gap, kind="symptom"),
+    Rule("value_bias", "critical", ("value/start", "eval/discounted"), values.value_bias, kind="symptom"),
+    Rule("value_against_return", "warning", ("eval/return", "value/mean"), values.value_against_return, kind="symptom"),
+    Rule(
+        "unexplained_returns",
+        "warning",
+        ("value/explained_variance",),
+        values.unexplained_returns,
+        FINETUNE,
+        kind="symptom",
+    ),
     Rule("unstable_targets", "warning", ("value/std_heads", "value/target"), values.unstable_targets, TDMPC),
     Rule("collapsed_heads", "warning", ("value/std_heads", "value/target"), values.collapsed_heads, TDMPC),
     Rule("kl_collapse", "critical", ("model/kl_dyn",), model.kl_collapse, DREAMER),
     Rule("action_blind_model", "critical", ("model/action_gap",), model.action_blind_model, MODELS),
-    Rule("prior_sees_answer", "critical", ("model/kl_held_out", "model/kl_dyn"), world.prior_sees_answer, DREAMER),
+    Rule("wrong_targets", "critical", ("value/target_error",), selfchecks.wrong_targets, DREAMER),
+    Rule("attached_targets", "critical", ("value/target_gradient",), selfchecks.attached_targets, DREAMER),
+    Rule("prior_sees_answer", "critical", ("model/kl_mismatch",), selfchecks.prior_sees_answer, DREAMER),
     Rule("dead_free_bits", "critical", ("loss/dyn", "model/kl_dyn"), world.dead_free_bits, DREAMER),
     Rule("no_memory_gradient", "critical", ("model/memory_gradient",), world.no_memory_gradient, DREAMER),
     Rule("false_ends", "critical", ("dream/continue", "train/length"), world.false_ends, DREAMER),
-    Rule("open_loop_drift", "warning", ("model/open_loop_error",), world.open_loop_drift, MODELS),
-    Rule("model_lag", "warning", (), model.model_lag),
-    Rule("loss_spike", "warning", (), policy.loss_spike),
+    Rule("open_loop_drift", "warning", ("model/open_loop_error",), world.open_loop_drift, MODELS, kind="symptom"),
+    Rule("model_lag", "warning", (), model.model_lag, kind="symptom"),
+    Rule("loss_spike", "warning", (), policy.loss_spike, kind="symptom"),
     Rule("starved_actor", "critical", ("gate/learns",), model.starved_actor, DREAMER),
     Rule("silent_losses", "critical", ("loss/policy",), policy.silent_losses),
     Rule("replay_pacing", "warning", ("replay/ratio",), model.replay_pacing, DREAMER),
     Rule("entropy_collapse", "critical", ("policy/entropy", "eval/return"), policy.entropy_collapse, DREAMER),
     Rule("log_std_oscillation", "warning", ("policy/log_std",), policy.log_std_oscillation, CONTINUOUS),
-    Rule("actor_loss_rise", "warning", ("loss/policy", "eval/return"), policy.actor_loss_rise),
+    Rule("actor_loss_rise", "warning", ("loss/policy", "eval/return"), policy.actor_loss_rise, kind="symptom"),
     Rule(
         "one_sided_advantages",
         "warning",
@@ -62,15 +80,18 @@ SETUP = (
     Rule("long_sequences", "critical", (), design.long_sequences, MODELS),
     Rule("unmet_ratio", "warning", (), design.unmet_ratio, MODELS),
     Rule("never_learns", "critical", (), design.never_learns, ("dreamer", "finetune")),
-    Rule("idle_knob", "warning", (), design.idle_knob),
-    Rule("short_evaluation", "info", (), setup.short_evaluation),
+    Rule("idle_knob", "warning", (), design.idle_knob, kind="note"),
+    Rule("short_evaluation", "info", (), setup.short_evaluation, kind="note"),
 )
 SETUP_IDS = tuple(rule.id for rule in SETUP)  # what a configuration alone tells
 RULES: Mapping[str, Rule] = {rule.id: rule for rule in (*RECORDED, *SETUP)}
 
 
 def diagnose(case: Case, only: Sequence[str] = ()) -> list[Finding]:
-    """What is wrong with a run, the gravest first, then the earliest.
+    """What is wrong with a run, the gravest first, then the earliest; a cause stands before the symptoms it has.
+
+    Many mechanisms have the same symptoms: a collapse, scores below chance, values that are off. A finding that names a
+    mechanism therefore counts as grave as the gravest symptom beside it, and stands before it.
 
     Raises:
         UserError: `only` names a rule that does not exist.
@@ -80,14 +101,36 @@ def diagnose(case: Case, only: Sequence[str] = ()) -> list[Finding]:
             raise unknown("rule", name, RULES)
     chosen = [RULES[name] for name in only] or list(RULES.values())
     found = [finding for rule in chosen if (finding := rule.find(case)) is not None]
-    return sorted(found, key=lambda f: (SEVERITIES.index(f.severity), -1 if f.step is None else f.step))
+    return ordered(found)
+
+
+def ordered(found: Sequence[Finding]) -> list[Finding]:
+    """Findings as `diagnose` sorts them."""
+    symptoms = [_grade(f) for f in found if _kind(f) == "symptom"]
+    gravest = min(symptoms, default=len(SEVERITIES))
+
+    def place(finding: Finding) -> tuple[int, int, int, int]:
+        kind, grade = _kind(finding), _grade(finding)
+        explains = kind == "cause" and finding.severity != "info"
+        at_stake = min(grade, gravest) if explains else grade
+        return at_stake, KINDS.index(kind), grade, -1 if finding.step is None else finding.step
+
+    return sorted(found, key=place)
+
+
+def _kind(finding: Finding) -> Kind:
+    return RULES[finding.rule].kind if finding.rule in RULES else "note"
+
+
+def _grade(finding: Finding) -> int:
+    return SEVERITIES.index(finding.severity)
 
 
 def lint(family: str, config: Mapping[str, object]) -> list[Finding]:
     """What is wrong with a configuration before its first step; `config` maps dotted keys to values."""
     case = Case(family, config, {}, "pending")
     found = [finding for rule in SETUP if (finding := rule.find(case)) is not None]
-    return sorted(found, key=lambda f: SEVERITIES.index(f.severity))
+    return ordered(found)
 
 
 def unseen(case: Case) -> list[Rule]:

@@ -6,11 +6,14 @@ import math
 
 import numpy as np
 
-from bellmark.health.case import Case, Finding, Values, onset, running_median
+from bellmark.health.case import Case, Finding, Values, onset, running_median, updates_at
+from bellmark.records import Curve
 
 DROP_WARNING, DROP_CRITICAL = 0.3, 0.5  # share of the way from chance to the peak that was lost
 CHECKS = 2
 LASTING = 5  # evaluations: many agents try one action alone before they learn
+WARM_UP = 500  # updates, where they are counted: before, no score is worth a word
+FALLEN = 3  # evaluations in a row, for a fall to be more than a bad day
 ONE_PERCENT = 2.326  # standard errors, one-sided
 CLOSE = 0.02  # relative distance at which a score is that of one constant action
 GAP = 0.2  # of training and evaluation, as a share of the way from chance to the peak
@@ -32,6 +35,7 @@ def worse_than_random(case: Case) -> Finding | None:
     error = np.sqrt(spread.value**2 / episodes + random_std**2 / case.first("baseline/random_episodes"))
     low = (random - scores.value) / np.maximum(error, 1e-12) > ONE_PERCENT
     low[0] = False  # nothing has been learned at step 0
+    low &= updates_at(case, scores.step) >= WARM_UP
     began = onset(low, CHECKS)
     if began is None or not low[-1]:
         return None
@@ -61,7 +65,7 @@ def _constant_action(case: Case, score: float) -> str:
 
 
 def peak_then_collapse(case: Case) -> Finding | None:
-    """Symptom: evaluations were good and have fallen back by a large part.
+    """Symptom: evaluations were good and have fallen back by a large part; critical after three in a row.
 
     Causes: an actor or critic that learns faster than its data renews; a critic that lags behind the policy; a world
     model that no longer fits what the policy visits; entropy that ran out.
@@ -79,12 +83,12 @@ def peak_then_collapse(case: Case) -> Finding | None:
     climbed = peak - chance > 3 * np.maximum(spread.value / np.sqrt(episodes), 1e-12)
     drop = np.where(climbed, (peak - recent) / np.maximum(peak - chance, 1e-12), 0.0)
     certain = peak - recent > ONE_PERCENT * math.sqrt(2) * spread.value / np.sqrt(episodes)
-    began = onset((drop > DROP_WARNING) & certain, 1)
+    began = onset((drop > DROP_WARNING) & certain, CHECKS)
     if began is None or drop[-1] <= DROP_WARNING:
         return None
     return Finding(
         "peak_then_collapse",
-        "critical" if drop[-1] > DROP_CRITICAL else "warning",
+        "critical" if len(drop) >= FALLEN and (drop[-FALLEN:] > DROP_CRITICAL).all() else "warning",
         int(scores.step[began]),
         f"evaluations fell from {peak[-1]:.4g} to {recent[-1]:.4g}: {drop[-1]:.0%} of what had been learned",
         "updates that the data does not support any more; see the findings before it",
@@ -130,32 +134,48 @@ def nothing_learned(case: Case) -> Finding | None:
 def train_eval_gap(case: Case) -> Finding | None:
     """Symptom: the policy scores otherwise in training episodes than in evaluations, for long.
 
+    A warning where evaluations are the worse ones: what training shows is not there when it is judged. Training below
+    evaluations is what action noise and a policy that improves look like: worth knowing, no more.
+
     Causes: action noise of training (compare `eval/return_sampled`); an optimism that is on in one mode only; start
     states that differ; an evaluation that restarts early finishers; observation statistics that are not shared.
     Try: judge both modes (`bellmark evaluate RUN --sampled`); switch the training-only term off in one run.
     """
-    scores, train = case.curve("eval/return"), case.curve("train/return")
+    scores, train, spread = case.curve("eval/return"), case.curve("train/return"), case.curve("eval/return_std")
     if len(scores.value) < 5 or len(train.value) < 5:
         return None
     random = case.first("baseline/random_return")
     chance = random if np.isfinite(random) else float(scores.value[0])
+    judged = running_median(scores.value, 3)
     beside = np.interp(scores.step, train.step, running_median(train.value, 5))
-    way = max(float(running_median(scores.value, 3).max()), float(beside.max())) - chance
-    if way <= 0:
-        return None
-    gap = (beside - scores.value) / way
-    began = onset(np.abs(gap) > GAP, 3)
-    if began is None or abs(gap[-1]) <= GAP:
+    way = max(float(judged.max()), float(beside.max())) - chance
+    noise = _noise_of_both(case, scores, spread, train)
+    if way <= max(0.0, 2 * np.nan_to_num(case.first("baseline/random_std"))):
+        return None  # nothing has been learned in either mode
+    gap = (beside - judged) / way
+    clear = (np.abs(gap) > GAP) & (np.abs(beside - judged) > ONE_PERCENT * noise)
+    began = onset(clear, 3)
+    if began is None or not clear[-1]:
         return None
     sampled = case.curve("eval/return_sampled")
-    noise = len(sampled.value) > 0 and abs(sampled.value[-1] - beside[-1]) < abs(scores.value[-1] - beside[-1]) / 2
+    as_noisy = len(sampled.value) > 0 and abs(sampled.value[-1] - beside[-1]) < abs(judged[-1] - beside[-1]) / 2
     return Finding(
         "train_eval_gap",
-        "warning",
+        "warning" if gap[-1] > 0 and not as_noisy else "info",
         int(scores.step[began]),
-        f"training episodes score {beside[-1]:.4g}, evaluations {scores.value[-1]:.4g}: {abs(gap[-1]):.0%} of the way",
-        "action noise: sampled evaluations score as training does" if noise else "a difference of the two modes",
+        f"training episodes score {beside[-1]:.4g}, evaluations {judged[-1]:.4g}: {abs(gap[-1]):.0%} of the way",
+        "action noise: sampled evaluations score as training does" if as_noisy else "a difference of the two modes",
         "bellmark evaluate RUN --sampled",
-        {"train": float(beside[-1]), "eval": float(scores.value[-1])},
+        {"train": float(beside[-1]), "eval": float(judged[-1])},
         ("eval/return", "train/return", "eval/return_sampled"),
     )
+
+
+def _noise_of_both(case: Case, scores: Curve, spread: Curve, train: Curve) -> Values:
+    """Standard error of the difference between an evaluation and the last five rows of training (Welch)."""
+    recent = [train.value[max(0, i - 4) : i + 1] for i in range(len(train.value))]
+    of_train = np.interp(scores.step, train.step, [rows.var() / len(rows) for rows in recent])
+    if len(spread.value) != len(scores.value):
+        return np.sqrt(of_train)
+    noise: Values = np.sqrt(of_train + spread.value**2 / case.first("eval/episodes"))
+    return noise
