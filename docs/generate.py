@@ -62,10 +62,12 @@ def health_page() -> str:
         "`bellmark doctor RUN` reads a record and says which of these hold, the gravest first; `bellmark lint RECIPE`",
         "asks the rules on configurations alone. A rule says nothing where what it needs was not recorded. Pages and",
         "reports show findings in the run-health strip.\n",
-        "| Rule | At most | Needs |",
-        "|---|---|---|",
+        "Many mechanisms have the same symptoms. A finding that names a *cause* counts as grave as the gravest *symptom*",
+        "beside it, and stands before it; a *note* is about the plan and explains nothing.\n",
+        "| Rule | At most | Kind | Needs |",
+        "|---|---|---|---|",
         *(
-            f"| [`{r.id}`](#{r.id}) | {r.severity} | {', '.join(f'`{n}`' for n in r.needs) or '-'} |"
+            f"| [`{r.id}`](#{r.id}) | {r.severity} | {r.kind} | {', '.join(f'`{n}`' for n in r.needs) or '-'} |"
             for r in RULES.values()
         ),
         "",

@@ -27,7 +27,7 @@ PPO_CARTPOLE = (
     "task=cartpole", "task.action=continuous", "start=scratch", "policy.hidden=32", "policy.layers=2",
     "critic.hidden=32", "critic.layers=2", "collect.envs=16", "collect.steps=32", "steps=30720", "update.epochs=4",
     "update.minibatches=4", "evaluation.every=1024", "evaluation.episodes=16", "gamma=0.98", "optimizer.lr=4e-4",
-    "evaluation.sampled=false",
+    "reward_scale=0.1", "evaluation.sampled=false",
 )  # fmt: skip
 PICK_CUBE = (
     "start.max_log_std=-1.5",

@@ -95,8 +95,8 @@ class FinetuneAgent:
 
     @torch.no_grad()
     def start_values(self, obs: Tensor) -> Tensor:
-        """The critic's values of start states; empty without a critic."""
-        values: Tensor = self.critic(obs)
+        """The critic's values of start states, in the task's own rewards; empty without a critic."""
+        values: Tensor = self.critic(obs) / self.config.reward_scale
         return values if any(True for _ in self.critic.parameters()) else values[:0]
 
     def steps_taken(self) -> Metrics:
