@@ -101,16 +101,16 @@ class AxisChoice:
 
 AXES = {
     "real": AxisChoice("real", "real steps", "real environment steps"),
-    "simulator": AxisChoice("simulator", "real + branch steps", "simulator steps, real and branch together"),
+    "simulator": AxisChoice("simulator", "simulator steps", "simulator steps: real, branch and gathered together"),
     "wall": AxisChoice("wall", "wall time", "time spent in all phases of the run"),
 }
 
 
 def axes_of(dossier: Dossier) -> list[AxisChoice]:
-    """The measures of cost that at least one run recorded; branch steps only where some were taken."""
+    """The measures of cost that at least one run recorded; simulator steps only where they are not the real ones."""
     runs = dossier.runs
     shown = ["real"]
-    if any(run.cost.branch for run in runs):
+    if any(run.cost.branch or run.cost.gathered for run in runs):
         shown.append("simulator")
     if any(run.cost.wall for run in runs):
         shown.append("wall")

@@ -22,7 +22,7 @@ class Trace(NamedTuple):
 
     step: NDArray[np.int64]  # (k,) real environment steps
     value: NDArray[np.float64]  # (k,)
-    simulator: NDArray[np.float64]  # (k,) real and branch steps together; NaN where unknown
+    simulator: NDArray[np.float64]  # (k,) real, branch and gathered steps together; NaN where unknown
     wall: NDArray[np.float64]  # (k,) seconds of work until the evaluation was over; NaN where unknown
     episodes: NDArray[np.float64]  # (k,) episodes behind the value; NaN where unknown
 
@@ -35,7 +35,9 @@ class Cost:
     """What a run has spent so far; a counter that its record does not hold is None."""
 
     real: float | None = None
-    branch: float | None = None
+    branch: float | None = None  # re-rollouts
+    gathered: float | None = None  # stored policies: offline data, what critics learn from
+    evaluated: float | None = None  # all evaluations together
     seconds: Mapping[str, float] = field(default_factory=dict)  # phase -> seconds, superseded work left out
 
     @property
@@ -65,6 +67,7 @@ class RunRecord:
     trace: Trace = EMPTY
     others: Mapping[str, Curve] = field(default_factory=dict)  # evaluation metrics besides the primary one
     cost: Cost = Cost()
+    learning: Mapping[str, float] = field(default_factory=dict)  # what updates report, means over all rows
     notes: tuple[str, ...] = ()  # damage of the record that was read around
     problems: tuple[str, ...] = ()  # undeclared differences to the baseline
     findings: tuple[Finding, ...] = ()  # what a diagnosis says, in order of step

@@ -176,7 +176,7 @@ def _folders(dossier: Dossier) -> str:
 
 
 def _remarks(dossier: Dossier, verdicts: Sequence[Verdict]) -> str:
-    cost = _costs(dossier)
+    cost = "\n\n".join(part for part in (_costs(dossier), _learning(dossier)) if part)
     lines: Iterator[str] = (f"- {escape(text)}" for text in (*remarks(dossier, verdicts), *dossier.cautions))
     notes = "\n".join(lines)
     return "\n\n".join(part for part in (cost, f"### Generated Notes\n\n{notes}" if notes else "") if part)
@@ -186,8 +186,19 @@ def _costs(dossier: Dossier) -> str:
     phases, rows = tables.costs(dossier)
     if not rows:
         return ""
-    head = ["Experiment", "Real steps", "Branch steps", *(phase.capitalize() for phase in phases), "Wall time"]
+    kinds = list(rows[0].steps)
+    head = ["Experiment", *(f"{kind.capitalize()} steps" for kind in kinds), *map(str.capitalize, phases), "Wall time"]
     lines = [
-        [escape(r.arm), r.real.text, r.branch.text, *(r.phases[p].text for p in phases), r.wall.text] for r in rows
+        [escape(r.arm), *(r.steps[k].text for k in kinds), *(r.phases[p].text for p in phases), r.wall.text]
+        for r in rows
     ]
     return f"### Cost per Run\n\n{table(head, lines)}"
+
+
+def _learning(dossier: Dossier) -> str:
+    names, rows = tables.learning(dossier)
+    if not rows:
+        return ""
+    lines = [[name, *(cells[name].text for _, cells in rows)] for name in names]
+    head = ["Mean over updates", *(escape(arm.name) for arm, _ in rows)]
+    return f"### What the Updates Saw\n\n{table(head, lines)}"

@@ -89,6 +89,7 @@ def progress(dossier: Dossier) -> str:
 def _context(dossier: Dossier, verdicts: Sequence[Verdict], notes: str) -> dict[str, Any]:
     kind, words = headline(dossier, verdicts)
     phases, cost_rows = tables.costs(dossier)
+    learning_names, learning_rows = tables.learning(dossier)
     other_names, other_rows = tables.others(dossier)
     detailed = len(dossier.runs) <= MOST_DETAILED
     return {
@@ -120,6 +121,8 @@ def _context(dossier: Dossier, verdicts: Sequence[Verdict], notes: str) -> dict[
         "failures": tables.failures(dossier),
         "phases": phases,
         "costs": cost_rows,
+        "learning_names": learning_names,
+        "learning": learning_rows,
         "settings": tables.differing_settings(dossier),
         "shared": tables.shared_settings(dossier),
         "commands": commands(dossier),

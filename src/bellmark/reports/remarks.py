@@ -89,7 +89,10 @@ def _sampled_gap(dossier: Dossier, arm: ArmRecord) -> Iterator[str]:
 def _work(arm: ArmRecord) -> Iterator[str]:
     done = [run for run in arm.runs if run.finished]
     branch = [run.cost.branch / run.cost.real for run in done if run.cost.branch and run.cost.real]
+    gathered = [run.cost.gathered for run in done if run.cost.gathered]
     wall = [run.cost.wall for run in done if run.cost.wall]
+    if gathered:
+        yield f"{arm.name}: {count(float(np.mean(gathered)))} steps of stored policies, beside its real ones"
     if branch:
         yield f"{arm.name}: {count(float(np.mean(branch)))} branch simulator steps per real step"
     if wall and math.isfinite(sum(wall)):

@@ -16,6 +16,8 @@ from bellmark.reports.dossier import EMPTY, Cost, RunRecord, Trace
 from bellmark.reports.findings import Diagnose, Finding, order, undiagnosed
 
 PHASE = "time/"
+ABOUT_EVALUATION = ("eval/episodes", "eval/steps")  # what an evaluation took, not what came out
+LEARNING = ("advantage/", "weight/", "policy/kl", "policy/clip_share", "policy/log_std", "value/explained_variance")
 Stamp = tuple[int, ...]
 
 
@@ -26,6 +28,7 @@ class _Evidence:
     trace: Trace
     others: Mapping[str, Curve]
     cost: Cost
+    learning: Mapping[str, float]
     code: str
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
@@ -64,6 +67,7 @@ class Shelf:
             trace=found.trace,
             others=found.others,
             cost=found.cost,
+            learning=found.learning,
             notes=found.notes,
             findings=found.findings,
         )
@@ -93,8 +97,9 @@ def _read(run: Run, metric: str, diagnose: Diagnose) -> _Evidence:
     curves = run.curves()
     return _Evidence(
         trace=_trace(curves, metric),
-        others={n: c for n, c in curves.items() if n.startswith("eval/") and n not in (metric, "eval/episodes")},
+        others={n: c for n, c in curves.items() if n.startswith("eval/") and n not in (metric, *ABOUT_EVALUATION)},
         cost=_cost(curves),
+        learning=_learning(curves),
         code=code_of(run.meta.commit, run.dirty_diff()),
         notes=tuple(run.problems()),
         findings=tuple(sorted(diagnose(run, curves), key=order)),
@@ -114,6 +119,8 @@ def spent(curves: Mapping[str, Curve], step: NDArray[np.int64]) -> tuple[NDArray
     simulator = np.zeros(len(step))
     for counter in ("steps/real", "steps/branch"):
         simulator = simulator + _at(curves.get(counter), step)
+    if "steps/gathered" in curves:  # not every family has stored policies act
+        simulator = simulator + _at(curves["steps/gathered"], step)
     phases = [curve for name, curve in curves.items() if name.startswith(PHASE)]
     wall = np.zeros(len(step)) if phases else np.full(len(step), np.nan)
     for curve in phases:
@@ -133,4 +140,12 @@ def _at(curve: Curve | None, step: NDArray[np.int64]) -> NDArray[np.float64]:
 def _cost(curves: Mapping[str, Curve]) -> Cost:
     last = {name: float(curve.value[-1]) for name, curve in curves.items() if name.startswith("steps/")}
     seconds = {n.removeprefix(PHASE): float(np.nansum(c.value)) for n, c in curves.items() if n.startswith(PHASE)}
-    return Cost(last.get("steps/real"), last.get("steps/branch"), seconds)
+    judging = curves.get("eval/steps")
+    evaluated = float(np.nansum(judging.value)) if judging is not None else None
+    return Cost(last.get("steps/real"), last.get("steps/branch"), last.get("steps/gathered"), evaluated, seconds)
+
+
+def _learning(curves: Mapping[str, Curve]) -> dict[str, float]:
+    """Means over all rows; what is no number in some is left out there."""
+    told = {name: c.value[np.isfinite(c.value)] for name, c in curves.items() if name.startswith(LEARNING)}
+    return {name: float(values.mean()) for name, values in sorted(told.items()) if len(values)}

@@ -20,6 +20,7 @@ from bellmark.stats.claim import SUMMARIES
 from bellmark.stats.intervals import Interval, wilson
 from bellmark.sweeps.names import value_text
 
+STEPS = {"real": "real", "branch": "branch", "gathered": "gathered", "evaluated": "evaluation"}  # kind -> as written
 MOST_EVALUATIONS = 40  # columns of the table of evaluations; longer runs are thinned, first and last kept
 
 
@@ -202,8 +203,7 @@ class CostRow:
 
     arm: str
     runs: int
-    real: Cell
-    branch: Cell
+    steps: dict[str, Cell]  # control steps by what they were for; the same kinds in every row
     phases: dict[str, Cell]
     wall: Cell
     whole: Cell  # all runs of the arm together
@@ -213,7 +213,8 @@ def costs(dossier: Dossier) -> tuple[list[str], list[CostRow]]:
     """(phases, rows): means over the arm's runs that were started, and the arm's sum of wall time."""
     started = [run for run in dossier.runs if run.cost.real is not None or run.cost.seconds]
     phases = list(dict.fromkeys(phase for run in started for phase in run.cost.seconds))
-    order = ("collect", "estimate", "update", "evaluate")
+    order = ("collect", "critic", "estimate", "update", "evaluate")
+    kinds = [kind for kind in STEPS if any(getattr(run.cost, kind) for run in started)]
     phases.sort(key=lambda p: (order.index(p) if p in order else len(order), p))
     rows = []
     for arm in dossier.arms:
@@ -226,14 +227,27 @@ def costs(dossier: Dossier) -> tuple[list[str], list[CostRow]]:
             CostRow(
                 arm=arm.name,
                 runs=len(runs),
-                real=Cell(count(_mean([run.cost.real for run in runs])), "", names),
-                branch=Cell(count(_mean([run.cost.branch for run in runs])), "", names),
+                steps={STEPS[k]: Cell(count(_mean([getattr(r.cost, k) for r in runs])), "", names) for k in kinds},
                 phases={p: Cell(duration(_mean([r.cost.seconds.get(p) for r in runs])), "", names) for p in phases},
                 wall=Cell(duration(_mean(wall)), "", names),
                 whole=Cell(duration(sum(wall)) if wall else DASH, "", names),
             )
         )
     return phases, rows
+
+
+def learning(dossier: Dossier) -> tuple[list[str], list[tuple[ArmRecord, dict[str, Cell]]]]:
+    """(metrics, rows): what the updates of each arm's runs reported, means over rows, then over runs."""
+    told = [run for run in dossier.runs if run.learning]
+    names = sorted({name for run in told for name in run.learning})
+    rows = []
+    for arm in dossier.arms:
+        runs = [run for run in arm.runs if run in told]
+        cells = {name: [run for run in runs if name in run.learning] for name in names}
+        texts = {n: f"{_mean([r.learning[n] for r in having]):.3g}" if having else DASH for n, having in cells.items()}
+        if runs:
+            rows.append((arm, {n: Cell(texts[n], "", " ".join(r.name for r in cells[n])) for n in names}))
+    return names, rows
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -129,10 +129,11 @@ def evaluate(
         **greedy.noted,
     }
     if not sampled:
-        return metrics
+        return {**metrics, "eval/steps": float(greedy.length.sum())}
     drawn = play(policy, env, seed, deterministic=False, watch=watch)
     means = {"eval/return_sampled": drawn.returns.mean(), "eval/success_sampled": drawn.success.mean()}
-    return {**metrics, **{name: float(mean) for name, mean in means.items()}}
+    taken = float(greedy.length.sum() + drawn.length.sum())
+    return {**metrics, **{name: float(mean) for name, mean in means.items()}, "eval/steps": taken}
 
 
 @torch.no_grad()

@@ -171,9 +171,10 @@ class FilteredBc(Choice):
 
 
 def _weights(advantage: Tensor, beta: float, cap: float) -> dict[str, float]:
-    """Largest weight, the share of rows at the cap, and the share of the batch that effectively counts."""
+    """Mean and largest weight, the share of rows at the cap, and the share of the batch that effectively counts."""
     weight = ops.policy_losses.awr_weights(advantage, beta, cap)
     return {
+        "weight/mean": float(weight.mean()),
         "weight/max": float(weight.max()),
         "weight/capped": float((weight >= cap).float().mean()),
         "weight/ess": float(ops.policy_losses.effective_sample_share(weight)),
