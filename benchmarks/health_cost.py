@@ -1,4 +1,4 @@
-"""What instruments and the doctor cost: seconds per evaluation, against the training time between evaluations.
+"""What instruments and the doctor cost: processor seconds per evaluation, against the training time between evaluations.
 
     python benchmarks/health_cost.py             # prints the table, writes benchmarks/results/health_cost.json
 
@@ -68,10 +68,10 @@ def per_step(agent: Agent, steps: int) -> float:
     """Seconds per agent step once there are updates."""
     while not agent.steps_taken().get("steps/updates", 1.0):
         agent.iterate()
-    first, began = agent.step, time.perf_counter()
+    first, began = agent.step, time.process_time()
     while agent.step < first + steps:
         agent.iterate()
-    return (time.perf_counter() - began) / (agent.step - first)
+    return (time.process_time() - began) / (agent.step - first)
 
 
 def recorded(config: Any) -> Tape:
@@ -117,9 +117,9 @@ def median(work: Callable[[], object], times: int) -> float:
     """Median seconds of some repetitions."""
     spent = []
     for _ in range(times):
-        began = time.perf_counter()
+        began = time.process_time()
         work()
-        spent.append(time.perf_counter() - began)
+        spent.append(time.process_time() - began)
     return float(np.median(spent))
 
 

@@ -144,6 +144,7 @@ ILL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {},
         {"critic.initial": "pretrained", "critic.initial.expert": "best", "start.checkpoint": "weak"},
     ),
+    "bootstrap_past_ends": ({}, {"task": "cartpole", "advantage.bootstrap": "always"}),
     "shared_bootstrap": ({}, {"planner.optimism_train": 0.3, "target.heads.values": "mean"}),
     "optimistic_evaluation": ({}, {"planner.optimism_eval": 1.0}),
     "long_sequences": ({}, {"task": "cartpole", "length": 600}),
@@ -181,6 +182,7 @@ def test_a_rule_fires_on_its_illness(rule):
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_keeps_still_on_a_healthy_run(rule):
     config = {"task": "cartpole", "model.bin_limit": 20.0, "learning.discount.horizon": 333.0, "start": "stored"}
+    config["advantage.bootstrap"] = "truncation"
     healthy = case(config={**config, **HARD, "loss.rep": 0.1, "loss.dyn": 1.0, "model.unimix": 0.01})
     assert diagnose(healthy, [rule]) == []
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from small_run import made
 
-from bellmark.agents.api import Behaviour
+from bellmark.agents.api import Agent, Batch, Behaviour
+from bellmark.agents.dreamer import imagination
 from bellmark.cli.families import resolve
 from bellmark.cli.train import run_folder
 from bellmark.envs.api import Transition
@@ -93,13 +94,59 @@ def test_measuring_takes_no_random_number_and_leaves_parameters_alone(family: st
     instruments = instruments_of(agent, chosen.family)
     measured = instruments.measure(rows)
     assert all(bool(value.isfinite()) for value in measured.values())
-    assert {"model/action_gap", "model/open_loop_error"} <= measured.keys()
+    assert {"model/action_gap", "model/open_loop_error", "model/open_loop_reward"} <= measured.keys()
     again = instruments.measure(rows)
     assert all(torch.equal(measured[name], again[name]) for name in measured)
     assert torch.equal(former[0], torch.random.get_rng_state())
     assert torch.equal(former[1], agent.learner.generator.get_state())  # type: ignore[attr-defined]
     parameters = agent.learner.nets.parameters()  # type: ignore[attr-defined]
     assert all(p.grad is None or not p.grad.any() for p in parameters)
+
+
+def dreamer_rows(tmp_path: Path) -> tuple[Agent, Batch]:
+    """A learner after a few updates, and rows that end here and there."""
+    chosen = resolve(*SMALL["dreamer"])
+    agent = make_agent(read_config(chosen.family, chosen.tree), tmp_path, 1, "cpu")
+    while agent.step < agent.total:
+        agent.iterate()
+    rows = tape(8).batch()
+    assert rows is not None
+    action = torch.nn.functional.one_hot(torch.arange(rows.first.numel()) % 2, 2).float().view(*rows.first.shape, 2)
+    ended = torch.zeros_like(rows.first)
+    ended[3:, 0] = True
+    return agent, rows._replace(obs=torch.randn(*rows.first.shape, 4), action=action, terminated=ended)
+
+
+def test_a_healthy_learner_agrees_with_a_second_computation(tmp_path: Path) -> None:
+    agent, rows = dreamer_rows(tmp_path)
+    measured = instruments_of(agent, "dreamer").measure(rows)
+    assert float(measured["value/target_error"]) < 1e-5
+    assert float(measured["value/target_gradient"]) == 0
+    assert float(measured["model/kl_mismatch"]) < 1e-5
+    assert 0 <= float(measured["model/open_loop_ends"]) <= 1
+
+
+def test_targets_of_another_recursion_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, rows = dreamer_rows(tmp_path)
+    right = imagination.lambda_return
+    shifted = lambda r, d, t, v: right(r, d, t, torch.cat((v[:1], v[:-1])))  # noqa: E731
+    monkeypatch.setattr(imagination, "lambda_return", shifted)
+    assert float(instruments_of(agent, "dreamer").measure(rows)["value/target_error"]) > 1e-3
+
+
+def test_heads_of_dynamics_that_agree_have_no_diversity(tmp_path: Path) -> None:
+    recipe, overrides = SMALL["tdmpc"]
+    chosen = resolve(recipe, overrides)
+    two = resolve("svg_ensemble", [*overrides, "target.rollouts=1", "model.dynamics.heads=2", "model.critic.heads=2"])
+    rows = tape(8).batch()
+    assert rows is not None
+    found = []
+    for one in (chosen, two):
+        agent = make_agent(read_config(one.family, one.tree), tmp_path, 1, "cpu")
+        size = agent.learner.spec.obs_shape[0]  # type: ignore[attr-defined]
+        seen = rows._replace(obs=torch.randn(*rows.first.shape, size), action=torch.zeros(*rows.first.shape, 1))
+        found.append(float(instruments_of(agent, one.family).measure(seen)["model/diversity"]))
+    assert found[0] == 0 and found[1] > 0
 
 
 def test_a_model_that_forgets_has_no_memory_gradient(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ After Andy Jones, "Debugging RL, Without the Agonizing Pain" (2021): a learner t
 value loss, one that solves it but not `discount` bootstraps wrongly, and so on down the list. The last two tell a real
 end from a time limit, which is where value targets are most often wrong.
 
-Every probe is one real number x per world, which is also the observation, and one action in [-1, 1].
+Every probe is one real number x per world, which is also the observation, and one action in [-1, 1]. Only `terminal`
+shows x and 1 - x: normalisation makes one number and its multiples alike.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class ProbeTask:
     horizon: int
     value: Callable[[Array, float], Array]  # the optimal value at x under a discount gamma
     best: Callable[[Array], Array] | None = None  # the optimal action at x; None where actions do not matter
+    seen: Callable[[Array], Array] = lambda x: x[:, None]  # the observation (K, O)
 
 
 def _always(x: Array) -> NDArray[np.bool_]:
@@ -80,7 +82,7 @@ PROBES: Mapping[ProbeName, ProbeTask] = {
         starts=(0.0,),
         reward=_same,
         ends=lambda x: x == 1.0,
-        following=_one,
+        following=lambda x: np.where(x == 0.0, 1.0, -1.0),  # the end looks like no other state
         horizon=2,
         value=lambda x, gamma: np.where(x == 1.0, 1.0, gamma),
     ),
@@ -112,6 +114,7 @@ PROBES: Mapping[ProbeName, ProbeTask] = {
         following=lambda x: x - 0.25,
         horizon=8,
         value=lambda x, gamma: np.sum(gamma ** np.arange(4) * (np.arange(4) < 4 * x[..., None]), axis=-1),
+        seen=lambda x: np.stack((x, 1 - x), axis=1),
     ),
     "time-limit": ProbeTask(
         about="reward 1 per step, never an end, cut after five: a time limit must not look like one",
@@ -134,7 +137,8 @@ class ProbeSimulation:
     def __init__(self, num_envs: int, task: ProbeTask) -> None:
         self.num_envs = num_envs
         self.horizon = task.horizon
-        self.observation_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        size = task.seen(np.zeros(1)).shape[1]
+        self.observation_space = gymnasium.spaces.Box(-1.0, 1.0, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
         self._task = task
         self._x = np.zeros(num_envs)
@@ -180,7 +184,7 @@ class ProbeSimulation:
         """Nothing is held."""
 
     def _observe(self, indices: Indices) -> NDArray[np.float32]:
-        return self._x[indices, None].astype(np.float32)
+        return self._task.seen(self._x[indices]).astype(np.float32)
 
 
 class Probe(Choice):

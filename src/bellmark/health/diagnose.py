@@ -75,6 +75,7 @@ SETUP = (
     Rule("strong_posterior_pull", "warning", (), setup.strong_posterior_pull, DREAMER),
     Rule("no_unimix", "warning", (), setup.no_unimix, DREAMER),
     Rule("foreign_critic", "warning", (), setup.foreign_critic, FINETUNE),
+    Rule("bootstrap_past_ends", "warning", (), setup.bootstrap_past_ends, FINETUNE),
     Rule("shared_bootstrap", "warning", (), setup.shared_bootstrap, TDMPC),
     Rule("optimistic_evaluation", "warning", (), setup.optimistic_evaluation, TDMPC),
     Rule("long_sequences", "critical", (), design.long_sequences, MODELS),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from bellmark.health.case import Case, Finding
 
 FEW_EPISODES = 10
+FAIL = ("cartpole", "h1")  # tasks whose own end is a failure
 
 
 # Of tasks whose rewards are bounded: (agent steps of an episode, largest reward of one), from the task's knobs.
@@ -243,4 +244,25 @@ def optimistic_evaluation(case: Case) -> Finding | None:
         "planner.optimism_eval=0",
         {"optimism": optimism},
         ("eval/return", "train/return"),
+    )
+
+
+def bootstrap_past_ends(case: Case) -> Finding | None:
+    """Symptom: values go on after the task's own end, in a task that ends by failing.
+
+    Causes: `advantage.bootstrap=always`, which suits tasks that end by success. The value of a state that no row begins
+    at is never learned: failing looks worth as much as going on, and values rise beyond what any policy can earn.
+    Try: `advantage.bootstrap=truncation`.
+    """
+    if case.knob("advantage.bootstrap") != "always" or case.knob("task") not in FAIL:
+        return None
+    return Finding(
+        "bootstrap_past_ends",
+        "warning",
+        None,
+        f"advantage.bootstrap=always: what follows a failure in {case.knob('task')} counts as if it went on",
+        "a setting for tasks that end by success",
+        "advantage.bootstrap=truncation",
+        {},
+        ("value/start", "eval/discounted"),
     )

@@ -73,22 +73,16 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
         "batch": 16,
         "length": 8,
         "train_ratio": 128,
-        "steps": 700,
+        "steps": 800,
         "collect.envs": 4,
-        "collect.random_steps": 100,
+        "collect.random_steps": 200,  # the model knows rewards before the policy runs off to one side
         "learning.discount.horizon": 10,
         "learning.scales.returns_least": 0.1,  # the probes' returns are small: a scale of 1 would hide them
         "learning.imagination.horizon": 5,
         "optimizer.lr": 3e-3,
-        "optimizer.actor_lr": 3e-3,
+        "optimizer.actor_lr": 1e-3,
         "optimizer.warmup": 50,
     },
-}
-# Probes that a family cannot be asked, and why.
-BEYOND: Mapping[str, Mapping[ProbeName, str]] = {
-    "tdmpc": {
-        "terminal": "its observations are multiples of one another, which the encoder's LayerNorm cannot tell apart"
-    }
 }
 COMMON = {"collect.log_every": 100, "evaluation.every": 100, "evaluation.episodes": 4}
 
@@ -106,9 +100,6 @@ class Ability(NamedTuple):
 def probe(family: str, tree: Mapping[str, Any], names: Sequence[ProbeName] = ()) -> Iterator[Ability]:
     """Train the configuration on each probe (default: all) in turn and judge what it has learned."""
     for name in names or tuple(PROBES):
-        if reason := BEYOND.get(family, {}).get(name):
-            yield Ability(name, PROBES[name].about, "", reason, None)
-            continue
         config = read_config(family, _small(family, tree, name))
         with tempfile.TemporaryDirectory() as folder:
             agent = make_agent(config, Path(folder), 1, "cpu", lambda line: None)
@@ -125,7 +116,7 @@ def judged(agent: Agent, name: ProbeName) -> Ability:
             share = float(play(agent.policy, env, 0, deterministic=True).success.mean())
         return Ability(name, task.about, "actions within 0.1 of the best", f"{share:.0%} of them", share >= SUCCESS)
     x = np.array(task.starts)
-    found = agent.start_values(torch.as_tensor(x[:, None], dtype=torch.float32)).numpy()
+    found = agent.start_values(torch.as_tensor(task.seen(x), dtype=torch.float32)).numpy()
     if len(found) == 0:
         return Ability(name, task.about, "values", "the agent has none", None)
     expected = task.value(x, agent.gamma)

@@ -366,3 +366,18 @@ def test_impossible_budgets_are_refused():
 def test_the_types_name_every_choice():
     field = Finetune.model_fields["update"]
     assert [kind_of(t) for t in branches(field)] == [t.model_fields["kind"].default for t in get_args(field.annotation)]
+
+
+def test_gradient_norms_of_the_parts_make_up_the_whole() -> None:
+    learner = agent(*QUICK, "optimizer.max_grad_norm=0.01")  # cut: the norms are of before
+    metrics = learner.iterate()
+    whole = math.hypot(metrics["grad/policy"], metrics["grad/critic"])
+    assert whole == pytest.approx(metrics["grad/norm"], rel=1e-3)
+    assert metrics["grad/policy"] > 0 and metrics["grad/critic"] > 0
+
+
+def test_start_values_are_in_the_tasks_own_rewards() -> None:
+    learner, scaled = agent(*QUICK), agent(*QUICK, "reward_scale=0.5")
+    obs = torch.ones(2, 1)
+    scaled.critic.load_state_dict(learner.critic.state_dict())
+    torch.testing.assert_close(scaled.start_values(obs), 2 * learner.start_values(obs))

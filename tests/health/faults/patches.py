@@ -24,7 +24,7 @@ from bellmark.train.online import Online
 
 Planted = Iterator[None]
 SPARE_CHANCE = 100  # collected rows per row that should have been
-SLOWED = 0.25  # seconds that a crowded host takes from each update
+SLOWED = 4.0  # times its own length that an update waits for a crowded host
 SWING = 0.5  # nats by which log_std is thrown to and fro
 
 
@@ -146,9 +146,11 @@ def host_is_crowded() -> Planted:
     right: Callable[[Online], bool] = Online._update
 
     def slow(loop: Online) -> bool:
+        began = time.perf_counter()
+        done = right(loop)
         if loop.step > loop.total / 2:
-            time.sleep(SLOWED)
-        return right(loop)
+            time.sleep(SLOWED * (time.perf_counter() - began))
+        return done
 
     with patch.object(Online, "_update", slow):
         yield

@@ -27,7 +27,7 @@ PPO_CARTPOLE = (
     "task=cartpole", "task.action=continuous", "start=scratch", "policy.hidden=32", "policy.layers=2",
     "critic.hidden=32", "critic.layers=2", "collect.envs=16", "collect.steps=32", "steps=30720", "update.epochs=4",
     "update.minibatches=4", "evaluation.every=1024", "evaluation.episodes=16", "gamma=0.98", "optimizer.lr=4e-4",
-    "reward_scale=0.1", "evaluation.sampled=false",
+    "reward_scale=0.1", "advantage.bootstrap=truncation", "advantage.lambda_=0.95", "evaluation.sampled=false",
 )  # fmt: skip
 PICK_CUBE = (
     "start.max_log_std=-1.5",
@@ -46,14 +46,14 @@ class Task(NamedTuple):
 
 
 DREAMER = Task("dreamer_cartpole_state", CARTPOLE)
-DREAMER_FREE = Task("dreamer_cartpole_state", (*CARTPOLE, *FEW_FREE))
+DREAMER_FREE = Task("dreamer_cartpole_state", (*CARTPOLE, *FEW_FREE, SHORT))
 TDMPC = Task("tdmpc2", BALANCE)
 SVG = Task("svg_ensemble", ENSEMBLE)
 PPO = Task("ppo", PPO_CARTPOLE)
 FINETUNE = Task("gae_ppo_finetune", (*PICK_CUBE, "update.epochs=10"))
 REROLL = Task("awr_rerollout", (
     *PICK_CUBE, "collect.envs=16", "steps=3200", "evaluation.every=800", "advantage.n_q=2", "advantage.n_v=2",
-    "update.epochs=10",
+    "optimizer.lr=3e-5", "update.epochs=10",
 ))  # fmt: skip
 OWN_REROLL = Task("awr_rerollout", (*REROLL.overrides, "advantage.continuation=current"))
 IQL = Task("iql_awr", (
