@@ -5,12 +5,29 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from bellmark.nets.fused_tanh import tanh_layers
+from bellmark.ops.native import fused
+
+
+class TanhMlp(nn.Sequential):
+    """Linear layers with a tanh between them; by one fused pass of C where there is one for the rows it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        parameters = list(self.parameters())
+        alike = x.dtype == parameters[0].dtype and all(p.is_contiguous() for p in parameters)
+        wanted = torch.is_grad_enabled() and x.requires_grad  # the fused pass has no gradient of its input
+        if fused(x) is None or wanted or not alike or not x.numel():
+            out: Tensor = super().forward(x)
+            return out
+        return tanh_layers(x.reshape(-1, x.shape[-1]), parameters).view(*x.shape[:-1], -1)
 
 
 def tanh_mlp(
     inputs: int, outputs: int, hidden: int, layers: int, *, last_gain: float, generator: torch.Generator
-) -> nn.Sequential:
+) -> TanhMlp:
     """`layers` tanh layers of width `hidden`, then a linear one; orthogonal weights of gain sqrt 2, zero biases.
 
     `last_gain` is the gain of the last layer (0.01 sqrt 2 for a policy mean, so that it starts near zero).
@@ -21,7 +38,7 @@ def tanh_mlp(
     for _ in range(layers):
         modules += [_linear(width, hidden, math.sqrt(2), generator), nn.Tanh()]
         width = hidden
-    return nn.Sequential(*modules, _linear(width, outputs, last_gain, generator))
+    return TanhMlp(*modules, _linear(width, outputs, last_gain, generator))
 
 
 def _linear(inputs: int, outputs: int, gain: float, generator: torch.Generator) -> nn.Linear:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,22 +33,9 @@ def train(option: Iql, critic: ActionValues, lesson: Lesson) -> dict[str, float]
     if option.weights == "reset":
         reset(critic, lesson.generator)
         critic.slow_q.load_state_dict(critic.q.state_dict())
-    rollouts = option.data.rollouts(lesson)
-    data = Transitions.concatenate([transitions(r, lesson.gamma, option.n, option.time_limit) for r in rollouts])
-    order = torch.randperm(len(data), generator=lesson.generator)
-    held = min(MOST_HELD_OUT, max(1, round(HELD_OUT * len(data))))
-    train_rows, test = order[held:], data.take(order[:held])
-    parameters = [p for p in critic.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=option.lr, weight_decay=option.weight_decay, fused=True)
     best, best_epoch, kept, metrics = -math.inf, 0, copy.deepcopy(critic.state_dict()), {}
     epoch = 0
-    for epoch in range(1, option.epochs + 1):
-        cosine = 0.5 * (1 + math.cos(math.pi * (epoch - 1) / option.epochs))
-        optimizer.param_groups[0]["lr"] = option.lr * (FLOOR + (1 - FLOOR) * cosine)
-        for rows in minibatches(len(train_rows), option.batch_size, 1, lesson.generator):
-            gradient_step(critic, data.take(train_rows[rows]), option.expectile, optimizer)
-            follow(critic.slow_q, critic.q, option.polyak)
-        scores = judge(critic, test, option.expectile)
+    for epoch, scores in enumerate(learn(option, critic, *parts(option, lesson), lesson.generator), start=1):
         score = SCORE[option.select](scores, epoch)
         if score > best:
             best, best_epoch, kept, metrics = score, epoch, copy.deepcopy(critic.state_dict()), scores
@@ -55,6 +43,30 @@ def train(option: Iql, critic: ActionValues, lesson: Lesson) -> dict[str, float]
             break
     critic.load_state_dict(kept)
     return {**metrics, "critic/epochs": float(epoch), "critic/epoch_kept": float(best_epoch)}
+
+
+def parts(option: Iql, lesson: Lesson) -> tuple[Transitions, Transitions]:
+    """The rows that are learned from, and those held out."""
+    rollouts = option.data.rollouts(lesson)
+    data = Transitions.concatenate([transitions(r, lesson.gamma, option.n, option.time_limit) for r in rollouts])
+    order = torch.randperm(len(data), generator=lesson.generator)
+    held = min(MOST_HELD_OUT, max(1, round(HELD_OUT * len(data))))
+    return data.take(order[held:]), data.take(order[:held])
+
+
+def learn(
+    option: Iql, critic: ActionValues, data: Transitions, test: Transitions, generator: torch.Generator
+) -> Iterator[dict[str, float]]:
+    """Train `critic` in place, epoch by epoch; yields each epoch's scores on the held-out rows."""
+    trained = [p for p in critic.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=option.lr, weight_decay=option.weight_decay, fused=True)
+    for epoch in range(option.epochs):
+        cosine = 0.5 * (1 + math.cos(math.pi * epoch / option.epochs))
+        optimizer.param_groups[0]["lr"] = option.lr * (FLOOR + (1 - FLOOR) * cosine)
+        for rows in minibatches(len(data), option.batch_size, 1, generator):
+            gradient_step(critic, data.take(rows), option.expectile, optimizer)
+            follow(critic.slow_q, critic.q, option.polyak)
+        yield judge(critic, test, option.expectile)
 
 
 # What a higher number of means a better epoch.

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-SOURCES = (HERE / "rssm.c", HERE / "bins.c")
+SOURCES = (HERE / "rssm.c", HERE / "bins.c", HERE / "tanh.c")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
 COMPILE_SECONDS = 120
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ SIGNATURES = {
     "mean_bin": (N, N, *[P] * 4),
     "normaliser": (N, N, P, P),
     "weighed_softmax": (N, N, *[P] * 4),
+    "tanh_layers": (P, N, N, N, N, *[P] * 3),
+    "tanh_layers_back": (P, N, N, N, *[P] * 4, N),
 }
 
 

@@ -8,7 +8,7 @@
 
 #include "rssm.h"
 
-static gemm sgemm;
+gemm sgemm;
 void use(gemm product) { sgemm = product; }
 
 /* y (n, m) = beta y + x (n, k) w (m, k)^T; `turned`: w is (k, m), which is faster */

@@ -6,6 +6,7 @@
 
 typedef void (*gemm)(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
                      const int *, const float *, const int *, const float *, float *, const int *);
+extern gemm sgemm __attribute__((visibility("hidden"))); /* handed in by `use` */
 
 /* A layer; without a scale it is linear, and its bias may be added later. */
 struct layer {
