@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from synthetic_ledger import CURVES, Ledger
 
 from bellmark.errors import UserError
-from bellmark.records import Run
+from bellmark.records import Curve, Run, RunMeta, RunWriter, create_run
 from bellmark.reports import collect_plan, collect_runs, judged
 from bellmark.reports.code import changes_that_matter, code_of, same_code
+from bellmark.reports.shelf import Shelf, spent
 
 DIFF = "diff --git a/{0} b/{0}\n--- a/{0}\n+++ b/{0}\n@@ -1 +1 @@\n-a\n+b\n"
 
@@ -24,7 +26,32 @@ def test_costs_are_counted_along_the_curve(full: Ledger) -> None:
     # an evaluation of 0.5 s each time, and 3 s of work before every one but the first
     np.testing.assert_allclose(run.trace.wall, [0.5 + 3.5 * i for i in range(6)])
     assert (run.cost.real, run.cost.branch) == (50_000, 2_000_000)
+    assert (run.cost.gathered, run.cost.evaluated) == (None, None)  # a record from before they were counted
     assert run.cost.seconds == {"evaluate": 3.0, "collect": 5.0, "update": 10.0}
+
+
+def test_steps_of_stored_policies_and_of_evaluations_count(tmp_path: Path) -> None:
+    curves = {
+        "eval/success": Curve(np.array([0, 100]), np.array([0.5, 0.6])),
+        "eval/steps": Curve(np.array([0, 100]), np.array([400.0, 300.0])),
+        "steps/real": Curve(np.array([0, 100]), np.array([0.0, 100.0])),
+        "steps/branch": Curve(np.array([0, 100]), np.array([0.0, 50.0])),
+        "steps/gathered": Curve(np.array([0, 100]), np.array([0.0, 1000.0])),
+        "weight/mean": Curve(np.array([50, 100]), np.array([1.5, 2.5])),
+    }
+    simulator, _ = spent(curves, curves["eval/success"].step)
+    assert simulator.tolist() == [0.0, 1150.0]
+    about = {"recipe": "ppo", "overrides": [], "config": {}, "fingerprint": "f", "model_fingerprint": "m"}
+    meta = RunMeta(name="run", family="finetune", task="pick_cube", seed=1, steps=100, **about)  # type: ignore[arg-type]
+    with RunWriter(create_run(tmp_path / "run", meta)) as writer:
+        for step in (0, 50, 100):
+            at = {n: float(c.value[c.step == step][0]) for n, c in curves.items() if (c.step == step).any()}
+            writer.log(step, at)
+        writer.finish("done")
+    record = Shelf().record(Run(tmp_path / "run"), "arm", "eval/success")
+    assert (record.cost.gathered, record.cost.evaluated) == (1000.0, 700.0)
+    assert record.learning == {"weight/mean": 2.0}
+    assert "eval/steps" not in record.others
 
 
 def test_a_fair_sweep_has_no_problem(full: Ledger) -> None:

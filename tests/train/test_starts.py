@@ -37,7 +37,16 @@ def test_failures_that_are_mere_noise_are_told(tmp_path: Path) -> None:
     # Cut to exp(-1.5) = 0.223: erf(0.1 / (0.223 sqrt 2)) = 34.6%.
     assert start.quieter == pytest.approx(0.346, abs=0.11)
     assert [line.split()[0] for line in start.advice[:2]] == ["its", "84%"]
+    assert start.noise_gap == pytest.approx(0.841, abs=0.02)
+    assert "max_log_std=-1.5" in start.advice[1]
     assert start.undecided + start.dead + start.solved == pytest.approx(1.0)
+
+
+def test_noise_that_is_small_already_is_not_to_be_cut(tmp_path: Path) -> None:
+    # Spread exp(-1.6) = 0.2: success is erf(0.1 / (0.2 sqrt 2)) = 38.3%, and cutting to exp(-1.5) changes nothing.
+    start = examine(policy_of(tmp_path, 0.5, -1.6), task=None, starts=100, samples=10, seed=1)
+    assert start.quieter == start.sampled == pytest.approx(0.383, abs=0.05)
+    assert "judge the mean action" in start.advice[1]
 
 
 def test_a_start_that_never_succeeds_is_dead(tmp_path: Path) -> None:

@@ -36,13 +36,15 @@ def probe_start(
 
     start = examine(checkpoint, task=task, starts=starts, samples=samples, seed=seed, threads=threads)
     if as_json:
-        click.echo(json.dumps({"checkpoint": checkpoint, **asdict(start), "advice": start.advice}, indent=2))
+        told = {**asdict(start), "noise_gap": start.noise_gap, "advice": start.advice}
+        click.echo(json.dumps({"checkpoint": checkpoint, **told}, indent=2))
         return
     low, high = UNDECIDED
     click.echo(f"{checkpoint}: {start.starts} start states, {start.samples} sampled episodes from each")
     click.echo(f"  success by the mean action     {start.deterministic:6.1%}")
     click.echo(f"  success by sampled actions     {start.sampled:6.1%}   (log_std {start.log_std:.2f})")
-    click.echo(f"  the same with log_std cut to -1.5 {start.quieter:.1%}")
+    click.echo(f"  lost to action noise           {start.noise_gap:6.1%}   (between the two)")
+    click.echo(f"  sampled, log_std cut to -1.5   {start.quieter:6.1%}")
     click.echo(
         f"  start states with {low} < P < {high}  {start.undecided:6.1%}   "
         f"({start.dead:.1%} dead, {start.solved:.1%} solved)"

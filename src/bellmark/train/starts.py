@@ -22,6 +22,7 @@ from bellmark.train.families import read_config, stored_policy
 
 UNDECIDED = (0.1, 0.9)  # success probability of a start state that can teach something
 NEAR_PERFECT, MUCH_NOISE, FEW_UNDECIDED = 0.9, 0.15, 0.5
+QUIETER_SAMPLES = 5  # episodes per state with the spread cut, paired with as many of its own
 CUT = -1.5  # log_std at which the users' later work begins
 
 
@@ -31,13 +32,18 @@ class Start:
 
     deterministic: float  # success of the mean action
     sampled: float  # success with the policy's own noise
-    quieter: float  # success with its spread cut to exp(-1.5)
+    quieter: float  # success with its spread cut to exp(-1.5); the sampled one where it is no wider
     log_std: float  # mean over action dimensions
     undecided: float  # share of start states with 0.1 < P(success) < 0.9
     dead: float  # share with P at most 0.1
     solved: float  # share with P at least 0.9
     starts: int
     samples: int  # episodes per start state
+
+    @property
+    def noise_gap(self) -> float:
+        """Success that the policy's own noise costs: the share of episodes that only the mean action would win."""
+        return self.deterministic - self.sampled
 
     @property
     def advice(self) -> list[str]:
@@ -48,10 +54,10 @@ class Start:
                 f"its mean action already succeeds in {self.deterministic:.0%}: there is little left to learn; "
                 "begin from a weaker checkpoint"
             )
-        if self.deterministic - self.sampled > MUCH_NOISE:
+        if self.noise_gap > MUCH_NOISE:
             found.append(
-                f"{self.deterministic - self.sampled:.0%} of its failures are action noise: what improves may be less "
-                f"noise, not skill; set start.max_log_std={CUT}"
+                f"{self.noise_gap:.0%} of its episodes fail by action noise alone: what improves may be noise, not "
+                "skill; " + (f"set start.max_log_std={CUT}" if self.log_std > CUT else "judge the mean action")
             )
         if self.undecided < FEW_UNDECIDED:
             found.append(
@@ -81,14 +87,17 @@ def examine(name: str, *, task: str | None, starts: int, samples: int, seed: int
         greedy = play(policy, env, seed, deterministic=True).success
         own = np.stack([play(policy, env, seed, deterministic=False, noise=k).success for k in range(samples)])
         log_std = float(policy.log_std.mean())
-        policy.log_std.clamp_(max=CUT)
-        quieter = play(policy, env, seed, deterministic=False).success
+        quieter = own[:QUIETER_SAMPLES]
+        if float(policy.log_std.max()) > CUT:
+            policy.log_std.clamp_(max=CUT)
+            draws = range(len(quieter))  # the same noise, scaled down
+            quieter = np.stack([play(policy, env, seed, deterministic=False, noise=k).success for k in draws])
     share = own.mean(0)
     low, high = UNDECIDED
     return Start(
         deterministic=float(greedy.mean()),
         sampled=float(own.mean()),
-        quieter=float(quieter.mean()),
+        quieter=float(own.mean() + quieter.mean() - own[:QUIETER_SAMPLES].mean()),
         log_std=log_std,
         undecided=float(((share > low) & (share < high)).mean()),
         dead=float((share <= low).mean()),

@@ -13,7 +13,7 @@ from finetune_small import agent, config, stored
 
 from bellmark.agents.finetune.config import Finetune
 from bellmark.agents.finetune.networks import Critic
-from bellmark.config import branches, kind_of, knobs
+from bellmark.config import branches, build, kind_of, knobs
 from bellmark.errors import UserError
 
 QUICK = ("task=probe", "task.name=policy-from-obs")
@@ -94,6 +94,14 @@ def test_every_combination_runs_or_is_refused_with_the_reason(data, critic, adva
     assert (first["steps/branch"] > 0) == (advantage in BRANCHING)
     if data in ("once", "offline"):
         assert second["steps/branch"] == first["steps/branch"]  # the estimate is kept with its data
+
+
+@pytest.mark.parametrize("advantage", BRANCHING)
+def test_more_worlds_than_maniskill_can_hold_are_refused_before_anything_runs(advantage):
+    branching = ["task=maniskill", f"advantage={advantage}", "critic=none"]
+    with pytest.raises(UserError, match=r"advantage\.worlds=16384 is too many .* set advantage\.worlds=512"):
+        build(Finetune, {}, branching)
+    assert build(Finetune, {}, [*branching, "advantage.worlds=512"]).task.kind == "maniskill"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from bellmark.envs.cartpole import CartPole
 from bellmark.envs.custom import Custom
 from bellmark.envs.dmc import Dmc
 from bellmark.envs.humanoid import H1
-from bellmark.envs.maniskill import ManiSkill
+from bellmark.envs.maniskill import MOST, ManiSkill
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe
 
@@ -158,6 +158,14 @@ class Finetune(Config):
             (
                 branching and isinstance(self.data, Replay),
                 f"{source} would re-roll every kept rollout again at every iteration: use data=iterate or data=once",
+            ),
+            (
+                isinstance(self.advantage, Branch | TimestepMean)
+                and isinstance(self.task, ManiSkill)
+                and self.task.simulator == "cpu"
+                and self.advantage.worlds > MOST,
+                f"advantage.worlds={getattr(self.advantage, 'worlds', 0)} is too many for task=maniskill, where each "
+                f"is a PhysX scene of its own (at most {MOST}): set advantage.worlds=512, which changes no result",
             ),
             (
                 branching and self.reward_scale != 1,
