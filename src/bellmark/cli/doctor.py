@@ -78,8 +78,26 @@ def print_findings(screen: Console, name: str, findings: Sequence[Finding], run:
         lines = [finding.sentence]
         if run is not None:
             lines += [spark for metric in finding.plot[:2] if (spark := _spark(run, metric))]
-        lines += [f"likely: {finding.cause}", f"try: {finding.advice.replace('RUN', name)}"]
+        lines += [f"likely: {finding.cause}", f"try: {_typed(finding.advice, name, run)}"]
+        lines += [f"next: {line}" for line in [_next(finding, run)] if line]
         screen.print("\n".join(f"    {line}" for line in lines))
+
+
+def _typed(advice: str, name: str, run: Run | None) -> str:
+    """Advice about this run: what is probed is a recipe, everything else is done to the run's folder."""
+    recipe = run.meta.recipe if run is not None else name
+    return advice.replace("probe RUN", f"probe {recipe}").replace("RUN", str(run.path) if run is not None else name)
+
+
+def _next(finding: Finding, run: Run | None) -> str:
+    """The next experiment as a command; empty where there is none."""
+    from bellmark.cli.families import recipe_names
+    from bellmark.health import Subject, case_of, command
+
+    if run is None:
+        return ""
+    recipe = run.meta.recipe if run.meta.recipe in recipe_names() else ""  # imported records have none of ours
+    return command(finding, case_of(run), Subject(recipe, run.meta.overrides, str(run.path)))
 
 
 def _spark(run: Run, metric: str) -> str:

@@ -3,6 +3,7 @@
 from bellmark.health.case import Case, Finding, Rule, case_of
 from bellmark.health.design import Design, lint_design
 from bellmark.health.diagnose import RULES, SETUP_IDS, diagnose, lint, unseen
+from bellmark.health.experiments import Subject, command
 
 __all__ = [
     "RULES",
@@ -11,7 +12,9 @@ __all__ = [
     "Design",
     "Finding",
     "Rule",
+    "Subject",
     "case_of",
+    "command",
     "diagnose",
     "lint",
     "lint_design",
