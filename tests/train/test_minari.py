@@ -8,7 +8,9 @@ import torch
 from finetune_small import agent
 
 from bellmark.agents.finetune.rollout import Rollout
-from bellmark.train.minari import episodes, save
+from bellmark.cli import main
+from bellmark.train.judge import Judge
+from bellmark.train.minari import episodes, played, save
 
 
 def test_episodes_golden():
@@ -43,3 +45,45 @@ def test_minari_reads_it_back(tmp_path, monkeypatch):
         np.testing.assert_array_equal(got.actions, piece["actions"])
         np.testing.assert_allclose(got.rewards, piece["rewards"], rtol=1e-6)
         np.testing.assert_array_equal(got.truncations, piece["truncations"])
+
+
+def test_the_command_writes_policies_episodes(tmp_path, monkeypatch, capsys):
+    minari = pytest.importorskip("minari")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "")  # what --out sets is taken back
+    call = ["export", "pickcube_optimal", "pickcube_weak", "--to", "minari", "--dataset", "pickcube/mixed-v0",
+            "--episodes", "3", "--seed", "5", "--out", "data"]  # fmt: skip
+    assert main(call) == 0
+    assert "pickcube/mixed-v0: 6 episodes" in capsys.readouterr().out
+    read = list(minari.load_dataset("pickcube/mixed-v0").iterate_episodes())
+    env = Judge("pickcube_weak").worlds(3)
+    again = played(Judge("pickcube_weak").policy, env, 6, deterministic=False)
+    for got, piece in zip(read[3:], again, strict=True):  # the second policy's, from the next seed
+        np.testing.assert_array_equal(got.observations, piece["observations"])
+        np.testing.assert_array_equal(got.actions, piece["actions"])
+        assert len(got.observations) == len(got.actions) + 1
+        assert got.terminations[-1] ^ got.truncations[-1]
+        assert not got.terminations[:-1].any() and not got.truncations[:-1].any()
+    # Stepping the same worlds by the stored actions gives the stored rewards and observations.
+    obs, _ = env.reset(seed=6)
+    for t in range(len(read[3].actions)):
+        np.testing.assert_array_equal(read[3].observations[t], obs[0].astype(np.float32))
+        moved = env.advance(np.arange(1), read[3].actions[t][None])
+        obs = moved.obs
+        assert read[3].rewards[t] == pytest.approx(moved.reward[0])
+    assert main(call) == 2
+    assert "Minari does not take 'pickcube/mixed-v0'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--to", "minari"], "--to minari needs --dataset"),
+        (["--to", "csv", "--episodes", "3"], "--episodes is for --to minari"),
+        (["--to", "minari", "--dataset", "a/b-v0"], "pickcube_week"),
+    ],
+)
+def test_the_command_says_what_is_wrong(options, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "pickcube_week", *options]) == 2
+    assert said in capsys.readouterr().err

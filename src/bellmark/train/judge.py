@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bellmark.agents.api import Evaluation, Policy
+from bellmark.envs.api import BatchedEnv
 from bellmark.envs.suite import parse_task
 from bellmark.envs.video import write_video
 from bellmark.errors import UserError
@@ -49,6 +50,10 @@ class Judge:
     def evaluation(self) -> Evaluation:
         """How the run itself judged the policy."""
         return self._config.evaluation
+
+    def worlds(self, count: int, threads: int = 1) -> BatchedEnv:
+        """That task, `count` times."""
+        return self._config.task.make(count, threads)
 
     def judge(self, episodes: int, seed: int, *, sampled: bool = True, threads: int = 1) -> Judgement:
         """Play `episodes` fixed start states, deterministically and, where asked for, sampled."""
