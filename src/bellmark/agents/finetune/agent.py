@@ -5,13 +5,13 @@ Composed from a data schedule (`schedules.py`), a critic (`critics.py`), an adva
 and AWR it is the user's MC16 AWR; with IQL's Q - V and AWR, offline IQL. One deviation for all: time limits bootstrap
 and the task's own end does not, unless an option says otherwise.
 
-Axes: T time, N environments, B rows of the batch, O observation, A action.
+Axes: T time, N environments, B rows of the batch, b rows of a minibatch, O observation, A action.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -173,17 +173,18 @@ class FinetuneAgent:
         losses: dict[str, Tensor] = {}
         kl = moved = grad_norm = torch.zeros(())
         taken = 0
-        for rows in self._minibatches(len(obs_BO)):
-            log_prob = self.policy.log_prob(obs_BO[rows], action_BA[rows])
-            log_ratio = log_prob - old_log_prob_B[rows]
+        columns = (obs_BO, action_BA, old_log_prob_B, signal_B, estimate.value_target)
+        for obs_bO, action_bA, old_log_prob_b, signal_b, target_b in self._minibatches(columns):
+            log_prob = self.policy.log_prob(obs_bO, action_bA)
+            log_ratio = log_prob - old_log_prob_b
             with torch.no_grad():
                 kl = policy_losses.kl_estimate(log_ratio)
                 moved = (log_ratio.exp() - 1).abs().gt(RATIO_MOVED).float().mean()
             if kl > update.target_kl:
                 break
             losses = {
-                "policy": update.loss(log_prob, log_ratio, signal_B[rows]),
-                "value": self.critic.joint_loss(obs_BO[rows], estimate.value_target[rows]),
+                "policy": update.loss(log_prob, log_ratio, signal_b),
+                "value": self.critic.joint_loss(obs_bO, target_b),
                 "entropy": -self.policy.entropy(),
             }
             assert losses.keys() == weight.keys()
@@ -201,10 +202,11 @@ class FinetuneAgent:
             "update/gradient_steps": float(taken),
         }
 
-    def _minibatches(self, size: int) -> Iterator[Tensor]:
-        """Row indices of every gradient step of an update: `epochs` shuffled passes in `minibatches` parts."""
+    def _minibatches(self, columns: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """The rows of every gradient step of an update: `epochs` shuffled passes in `minibatches` parts."""
         for _ in range(self.config.update.epochs):
-            yield from torch.randperm(size, generator=self.generator).chunk(self.config.update.minibatches)
+            order = torch.randperm(len(columns[0]), generator=self.generator)
+            yield from zip(*(column[order].chunk(self.config.update.minibatches) for column in columns), strict=True)
 
     def _descend(self, loss: Tensor) -> Tensor:
         self.optimizer.zero_grad()
