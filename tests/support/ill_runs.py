@@ -39,7 +39,7 @@ BASE: dict[str, Any] = {
     "model/kl_held_out": np.full(N, 1.4),
     "model/kl_mismatch": np.full(N, 1e-7),
     "model/open_loop_ends": np.full(N, 0.95),
-    "value/target_error": np.full(N, 1e-6),
+    "value/target_error": np.full(N, 1e-7),
     "value/target_gradient": np.zeros(N),
     "model/memory_gradient": np.full(N, 0.5),
     "model/open_loop_error": np.full(N, 0.3),
@@ -124,7 +124,7 @@ ILL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no_entropy": ({}, {"learning.entropy.coef": 0.0}),
     "fast_actor": ({}, {"optimizer.lr": 4e-5, "optimizer.actor_lr": 4e-4}),
     "prior_sees_answer": ({"model/kl_mismatch": np.full(N, 0.4)}, {}),
-    "wrong_targets": ({"value/target_error": np.full(N, 0.02)}, {}),
+    "wrong_targets": ({"value/target_error": np.full(N, 1e-4)}, {}),
     "attached_targets": ({"value/target_gradient": np.ones(N)}, {}),
     "dead_free_bits": (
         {"loss/dyn": np.full(N, 1.0), "model/kl_dyn": np.full(N, 0.03)},

@@ -19,21 +19,20 @@ PAGE = ROOT / "docs" / "health_evidence.md"
 NUMBERS = ROOT / "benchmarks" / "results" / "health_faults.json"
 MOST_SEEDS = 20
 HALVES = ("tuning", "reported")
+LOOKED_AT = (("value_of_wrong_state", 4),)  # a miss of an even seed that moved a threshold: it counts no more
 Row = tuple[Job, Verdict]
 
 
-def half(seed: int) -> str:
+def half(job: Job) -> str:
     """Odd seeds moved thresholds, even ones are counted."""
-    return HALVES[(seed + 1) % 2]
+    return HALVES[0 if job.seed % 2 or (job.name, job.seed) in LOOKED_AT else 1]
 
 
 def finished(seeds: Sequence[int]) -> Iterator[tuple[Job, Run]]:
     """The suite's runs that are over."""
     for job in jobs(list(seeds)):
-        if (job.place / "run.json").is_file():
-            run = Run(job.place)
-            if run.status.state in ("done", "failed", "stopped"):
-                yield job, run
+        if (run := job.record) is not None:
+            yield job, run
 
 
 def rows() -> list[Row]:
@@ -78,7 +77,7 @@ def summary(every: Sequence[Row]) -> dict[str, float]:
 
 def page(every: Sequence[Row]) -> str:
     """The evidence as Markdown."""
-    halves = {name: [row for row in every if half(row[0].seed) == name] for name in HALVES}
+    halves = {name: [row for row in every if half(row[0]) == name] for name in HALVES}
     return "\n".join([HEAD, *_counts(halves), "", *_faults(every), "", *_healthy(every), "", TAIL, ""])
 
 
@@ -116,7 +115,7 @@ def _faults(every: Sequence[Row]) -> list[str]:
             cells = (
                 f"{fault.name}: {fault.about}",
                 "configuration" if from_configuration(job) else "curves",
-                f"{job.seed} ({half(job.seed)})",
+                f"{job.seed} ({half(job)})",
                 f"**{v.rank}**" if v.hit else f"{v.rank}, missed" if v.rank else "missed",
                 _step(v.named_at),
                 _step(v.fell_at),
@@ -124,8 +123,11 @@ def _faults(every: Sequence[Row]) -> list[str]:
                 ", ".join(f"`{name}`" for name in v.found[:3]) or "nothing",
             )
             lines.append(f"| {' | '.join(cells)} |")
-    missing = [fault.name for fault in FAULTS if not any(row[0].name == fault.name for row in every)]
-    return [*lines, *([f"\nNot run yet: {', '.join(missing)}."] if missing else [])]
+    for name, about in zip(HALVES, ("an odd", "an even"), strict=True):
+        run = {job.name for job, _ in every if half(job) == name}
+        missing = [fault.name for fault in FAULTS if fault.name not in run]
+        lines += [f"\nNot run under {about} seed: {', '.join(missing)}."] if missing else []
+    return lines
 
 
 def _step(step: int | None) -> str:
@@ -142,7 +144,7 @@ def _healthy(every: Sequence[Row]) -> list[str]:
     for job, v in (row for row in every if not row[0].fault):
         critical = ", ".join(f"`{rule}` at {step:,}" for rule, step in v.critical_at.items()) or "none"
         others = ", ".join(f"`{rule}`" for rule in v.found if rule not in v.critical_at) or "none"
-        seed = f"{job.seed} ({half(job.seed)})"
+        seed = f"{job.seed} ({half(job)})"
         lines.append(
             f"| {job.name.removeprefix('healthy/')} | {seed} | {critical} | {others} | {v.peak:.4g}, {v.end:.4g} |"
         )
@@ -161,34 +163,43 @@ healthy runs with a critical finding, a positive median lead.
 """
 TAIL = """## How these numbers came about
 
-What was changed after runs of seed 1 had been looked at, so that its column flatters:
+The rules were settled on odd seeds before any run of the even seeds above was judged, with one exception. At the first
+reading `value_of_wrong_state` was missed under seed 4 (14 of 15 then): `wrong_targets` fired at a difference of 1e-3,
+and seed 1 would have said that this is too much (sick: 1.7e-4 to 3e-3, healthy: 1e-7). It fires at 3e-5 now, and that
+run is counted with the odd ones. Seed 2 is left out: seven of its runs had been looked at before rules were changed.
+What was changed after runs of odd seeds had been looked at:
 
-- Rules: `worse_than_random` is critical after five evaluations only; `value_bias` waits for values that catch up and
-  for a bias that matters; `false_ends` and `open_loop_drift` wait for 100 updates; `slowed_down` fires at 0.4 of the
-  former pace (was 0.25), `log_std_oscillation` after 30 rows (was 50), `one_sided_advantages` at a mean of 0.25
-  deviations (was 0.5); `prior_sees_answer` was written for the action-blind fault, and misses it.
-- Faults: `focus_gate` got a faster average of the surprise (0.8), without which the gate never closed;
-  `action_blind` fewer free nats; PickCube starts with its spread cut, as the weak checkpoint is a noisy start itself.
-- Controls: PPO on CartPole at a learning rate of 1e-3 fell from its peak, which `peak_then_collapse` called critical.
-  It was replaced by 4e-4 and that run is not counted; counted, it is a false alarm or a poor control. That of PickCube
-  had a critical `value_bias` until that rule was changed.
-- `value_of_wrong_state` names no rule any more: `value_bias` fired on it as it does on healthy runs.
-
-Records of seed 1 come from several states of the code. Too few even seeds and healthy runs have been trained for the
-goals to be called met or missed.
+- Order: a finding that names a mechanism stands before the symptoms that many mechanisms have (`diagnose`,
+  docs/health.md). Before, `worse_than_random` and `train_eval_gap` stood first in half of the runs.
+- Symptoms: `worse_than_random` is silent in the first 500 updates, and critical after five evaluations in a row;
+  `peak_then_collapse` is critical once three evaluations in a row have lost half; `train_eval_gap` warns only where
+  evaluations are the worse ones, by more than their noise, and not where sampled evaluations score as training does;
+  `value_bias` waits for values that catch up and for a bias that matters.
+- Causes: `false_ends` and `open_loop_drift` wait for 100 updates; `slowed_down` fires at 0.4 of the former pace (was
+  0.25), `log_std_oscillation` after 30 rows (was 50), `one_sided_advantages` at a mean of 0.25 deviations (was 0.5).
+- Two faults were missed by every curve, and a third was named only by what it leads to. They are now found by computing
+  the same quantity a second time (`wrong_targets`, `prior_sees_answer`, `attached_targets`). These rules need no
+  reference run: a healthy learner agrees to rounding (about 1e-7 of its size). They find
+  such a bug in the shipped functions or in a copy of them that the learner calls; a learner that does not call them
+  is not seen.
+- Faults: `focus_gate` got a faster average of the surprise (0.8), without which the gate never closed; `action_blind`
+  fewer free nats; PickCube starts with its spread cut, as the weak checkpoint is a noisy start itself; `crowded_host`
+  takes four fifths of the time instead of a fixed quarter of a second, which meant little on a busy host.
+- Controls: three were replaced because they were ill, and the doctor said so. PPO on CartPole fell from its peak with
+  values beyond what a policy can earn: the recipe bootstraps past ends (`advantage.bootstrap=always`, meant for tasks
+  that end by success), which is now a rule of its own, `bootstrap_past_ends`. Re-rollouts at the recipe's learning
+  rate fell from 0.56 to 0.12 in four updates; at a tenth they hold. Counted as healthy, those runs would be false
+  alarms.
 
 ## What the doctor cannot tell apart
 
-- **The value of the wrong state in the lambda return** moves every value by about one step's worth, and the fixed point
-  hardly: no curve differs from a healthy run's. `tests/ops/test_lambda_return.py` is what finds it.
-- **Critic targets with a gradient** look like any critic that overshoots: `value_bias` says that values are wrong, not
-  why. As planted here the error is gross; a leak that pulls weakly would pass for a lagging critic.
-- **An action-blind model** whose divergence lies below the free nats anyway shows nothing: nothing teaches its prior,
-  sick or healthy. It is planted with fewer free nats.
+- **A return of one's own** and a wrong one: `wrong_targets` knows the lambda return only.
+- **A leak of the critic's gradient** into its targets is seen as such, not how much it matters.
 - **Early stop on the training metric** cannot be planted: `evaluation.stop.metric` takes metrics of evaluations only.
 - **A resume that restarts at 0** is not planted: checkpoints hold the whole state, and tests compare resumed runs with
   uninterrupted ones bit for bit. Rules do not see where attempts began.
 - **A crowded host** and work that became dearer (longer episodes, larger batches) look alike in the pace.
+- **A fall with no mechanism that is measured** is told as a fall: `peak_then_collapse` and no cause before it.
 - What is named *from the configuration* is certain by construction and says nothing about how well curves are read:
   the count *from curves alone* is the harder test."""
 
@@ -197,8 +208,8 @@ def write() -> None:
     """Judge and write."""
     every = rows()
     PAGE.write_text(page(every))
-    halves = {name: summary([row for row in every if half(row[0].seed) == name]) for name in HALVES}
-    runs = [{"name": job.name, "seed": job.seed, "half": half(job.seed), **asdict(v), "hit": v.hit} for job, v in every]
+    halves = {name: summary([row for row in every if half(row[0]) == name]) for name in HALVES}
+    runs = [{"name": job.name, "seed": job.seed, "half": half(job), **asdict(v), "hit": v.hit} for job, v in every]
     numbers: dict[str, Any] = {"halves": halves, "runs": runs}
     NUMBERS.write_text(json.dumps(_finite(numbers), indent=1) + "\n")
     print(f"{len(every)} runs: {PAGE.relative_to(ROOT)}")

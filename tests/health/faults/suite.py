@@ -22,12 +22,12 @@ from bellmark.cli.families import resolve
 from bellmark.cli.train import run_folder
 from bellmark.errors import UserError
 from bellmark.records import Run
-from bellmark.sweeps.names import run_name
 from bellmark.sweeps.overrides import Resolved
 from bellmark.train.run import execute
 
 ROOT = Path(__file__).parents[3]
 RUNS = ROOT / "runs" / "faults"
+ENDED = ("done", "failed", "stopped")
 
 
 class Job(NamedTuple):
@@ -59,11 +59,12 @@ class Job(NamedTuple):
         return resolve(self.task.recipe, overrides)
 
     @property
-    def place(self) -> Path:
-        """Where its record is, or would be."""
-        chosen = self.resolved
-        name = run_name(chosen.recipe, chosen.overrides, self.seed, chosen.fingerprint)
-        return RUNS / self.name / "single" / name
+    def record(self) -> Run | None:
+        """Its newest finished record: of the same overrides, though the family may have got knobs since."""
+        asked = list(self.resolved.overrides)
+        made = [Run(place.parent) for place in (RUNS / self.name / "single").glob("*/run.json")]
+        own = [run for run in made if run.meta.overrides == asked and run.status.state in ENDED]
+        return max(own, key=lambda run: run.meta.created, default=None)
 
 
 def jobs(seeds: list[int]) -> list[Job]:
@@ -74,9 +75,9 @@ def jobs(seeds: list[int]) -> list[Job]:
 
 def train(job: Job) -> str:
     """Run or continue one; returns what is to be said of it."""
-    folder, began = run_folder(job.resolved, RUNS / job.name), time.process_time()
-    if Run(folder).status.state in ("done", "failed", "stopped"):
+    if job.record is not None:
         return f"{job.name} seed {job.seed}: was there"
+    folder, began = run_folder(job.resolved, RUNS / job.name), time.process_time()
     torch.manual_seed(job.seed)
     with job.fault.plant() if job.fault else nullcontext():
         try:
