@@ -105,7 +105,7 @@ def ours(agent: FinetuneAgent, data: Transitions, held: Transitions, epochs: int
         next(scores)
     policy = new_policy(agent.config.policy, agent.env, 0.0, agent.generator)
     as_pytorch(policy)
-    policy.mean = nn.Sequential(policy.mean, nn.Tanh())
+    policy.mean = nn.Sequential(policy.mean, nn.Tanh())  # type: ignore[assignment]
     with torch.no_grad():
         advantage = critic.action_value(data.obs_BO, data.action_BA) - critic.v(data.obs_BO)
     weight = policy_losses.awr_weights(advantage, 1 / WEIGHT, MOST)
@@ -163,11 +163,11 @@ def theirs(agent: FinetuneAgent, parts: list[Rollout], held: Transitions, epochs
     ).create(device="cpu:0")  # fmt: skip
     steps = -(-len(column["rewards"]) // BATCH)
     quiet = d3rlpy.logging.NoopAdapterFactory()
-    policy, found = Theirs(learner.predict, learner.sample_action), []
+    policy, reached = Theirs(learner.predict, learner.sample_action), list[float]()
 
     def judge(_: Any, epoch: int, __: int) -> None:
         if epoch > epochs - LAST:
-            found.append(success(policy, agent))
+            reached.append(success(policy, agent))
 
     learner.fit(data, epochs * steps, steps, logger_adapter=quiet, show_progress=False, epoch_callback=judge)
     seconds = time.process_time() - began
@@ -176,7 +176,7 @@ def theirs(agent: FinetuneAgent, parts: list[Rollout], held: Transitions, epochs
         acted = held.action_BA.clamp(-1, 1)
         q = torch.stack([f(held.obs_BO, acted).q_value[:, 0] for f in learner.impl.modules.targ_q_funcs]).amin(0)
         v = value(held.obs_BO)[:, 0]
-    return Judged(q, v, found, seconds)
+    return Judged(q, v, reached, seconds)
 
 
 KEPT = ("observations", "actions", "rewards", "terminations", "truncations")

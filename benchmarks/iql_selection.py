@@ -116,13 +116,14 @@ def study(seed: int, worlds: int, epochs: int, states: int, samples: int, iterat
     true = truth(agent, states, samples)
     lesson = agent.lesson(agent.collect())
     data, test = parts(option, lesson)
-    rows, networks = [], []
+    rows: list[dict[str, float]] = []
+    networks = []
     for scores in learn(option, critic, data, test, lesson.generator):
         rows.append({"epoch": len(rows) + 1, **scores, **true.compared(critic)})
         networks.append(copy.deepcopy(critic.state_dict()))
         print(seed, " ".join(f"{k} {v:.3f}" for k, v in rows[-1].items()), flush=True)
-    picked = {name: max(rows, key=lambda r: SCORE[name](r, r["epoch"]))["epoch"] for name in CRITERIA}
-    picked["best"] = max(rows, key=lambda r: r["advantage_optimal"])["epoch"]
+    picked = {name: int(max(rows, key=lambda r: SCORE[name](r, int(r["epoch"])))["epoch"]) for name in CRITERIA}
+    picked["best"] = int(max(rows, key=lambda r: r["advantage_optimal"])["epoch"])
     reached = {epoch: success(agent, networks[epoch - 1], iterations) for epoch in sorted(set(picked.values()))}
     found = {name: {**rounded(rows[epoch - 1]), "success": reached[epoch]} for name, epoch in picked.items()}
     print(seed, {name: (row["epoch"], round(row["success"], 3)) for name, row in found.items()}, flush=True)
