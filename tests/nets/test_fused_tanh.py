@@ -60,3 +60,9 @@ def test_large_inputs_saturate_and_nothing_hides_nan():
         x = torch.tensor([-1e9, -8.0, -1.0, -1e-6, 0.0, 1e-6, 1.0, 8.0, 1e9])[:, None]
         torch.testing.assert_close(net(x), x.tanh(), rtol=1e-6, atol=5e-7)
         assert net(torch.tensor([[torch.nan]])).isnan().all()
+
+
+def test_rows_of_another_width_are_refused():
+    for x in (normal(3, 4), normal(3, 6), torch.zeros(3, 5, dtype=torch.float64)):
+        with pytest.raises(RuntimeError):
+            network()(x)

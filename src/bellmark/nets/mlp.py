@@ -17,7 +17,8 @@ class TanhMlp(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
         parameters = list(self.parameters())
-        alike = x.dtype == parameters[0].dtype and all(p.is_contiguous() for p in parameters)
+        first = parameters[0]
+        alike = x.dtype == first.dtype and x.shape[-1] == first.shape[1] and all(p.is_contiguous() for p in parameters)
         wanted = torch.is_grad_enabled() and x.requires_grad  # the fused pass has no gradient of its input
         if fused(x) is None or wanted or not alike or not x.numel():
             out: Tensor = super().forward(x)
