@@ -115,10 +115,11 @@ class Finetune(Config):
         """Combinations that make no sense, each with the reason."""
         branching = isinstance(self.advantage, Branch | TimestepMean)
         source = f"advantage={self.advantage.kind}"
+        no_values = isinstance(self.critic, NoCritic)
         stored = isinstance(self.critic, Joint) and isinstance(self.critic.initial, FromStart)
         return [
             (
-                isinstance(self.critic, NoCritic) and isinstance(self.advantage, Gae | MonteCarlo),
+                no_values and isinstance(self.advantage, Gae | MonteCarlo),
                 f"{source} needs a value network: set critic=joint, or advantage=branch",
             ),
             (
@@ -140,9 +141,7 @@ class Finetune(Config):
                 f"critic=continued goes on from the states of one rollout, not of data={self.data.kind}",
             ),
             (
-                isinstance(self.advantage, Branch)
-                and not isinstance(self.advantage.beyond, Nothing)
-                and isinstance(self.critic, NoCritic),
+                no_values and isinstance(self.advantage, Branch) and not isinstance(self.advantage.beyond, Nothing),
                 "advantage.beyond needs values of the continuation: set critic=continued",
             ),
             (
