@@ -42,7 +42,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "audit": Entry(
             "bellmark.cli.audit:audit", "Find what is wrong or weak in runs, sweep files and hand-kept logs."
         ),
-        "export": Entry("bellmark.cli.export:export", "Write runs to CSV, TensorBoard, W&B (offline) or MLflow."),
+        "export": Entry(
+            "bellmark.cli.export:export",
+            "Write runs to CSV, TensorBoard, W&B (offline) or MLflow, or episodes of their policies to Minari.",
+        ),
         "import": Entry(
             "bellmark.cli.import_:import_group", "Import runs from other trackers, CSV files and hand-kept logs."
         ),
