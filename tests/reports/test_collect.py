@@ -42,7 +42,7 @@ def test_steps_of_stored_policies_and_of_evaluations_count(tmp_path: Path) -> No
     simulator, _ = spent(curves, curves["eval/success"].step)
     assert simulator.tolist() == [0.0, 1150.0]
     about = {"recipe": "ppo", "overrides": [], "config": {}, "fingerprint": "f", "model_fingerprint": "m"}
-    meta = RunMeta(name="run", family="finetune", task="pick_cube", seed=1, steps=100, **about)  # type: ignore[arg-type]
+    meta = RunMeta(name="run", family="finetune", task="pick_cube", seed=1, steps=100, **about)
     with RunWriter(create_run(tmp_path / "run", meta)) as writer:
         for step in (0, 50, 100):
             at = {n: float(c.value[c.step == step][0]) for n, c in curves.items() if (c.step == step).any()}
