@@ -1,4 +1,4 @@
-"""What instruments and the doctor cost: processor seconds per evaluation, against the training time between evaluations.
+"""What instruments and the doctor cost: processor seconds per evaluation, beside the training time between two.
 
     python benchmarks/health_cost.py             # prints the table, writes benchmarks/results/health_cost.json
 

@@ -62,8 +62,8 @@ def health_page() -> str:
         "`bellmark doctor RUN` reads a record and says which of these hold, the gravest first; `bellmark lint RECIPE`",
         "asks the rules on configurations alone. A rule says nothing where what it needs was not recorded. Pages and",
         "reports show findings in the run-health strip.\n",
-        "Many mechanisms have the same symptoms. A finding that names a *cause* counts as grave as the gravest *symptom*",
-        "beside it, and stands before it; a *note* is about the plan and explains nothing.\n",
+        "Many mechanisms have the same symptoms. A finding that names a *cause* counts as grave as the gravest",
+        "*symptom* beside it, and stands before it; a *note* is about the plan and explains nothing.\n",
         "| Rule | At most | Kind | Needs |",
         "|---|---|---|---|",
         *(

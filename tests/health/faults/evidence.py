@@ -199,7 +199,7 @@ What was changed after runs of odd seeds had been looked at:
 - Faults: `focus_gate` got a faster average of the surprise (0.8), without which the gate never closed; `action_blind`
   fewer free nats; PickCube starts with its spread cut, as the weak checkpoint is a noisy start itself; `crowded_host`
   takes four fifths of the time instead of a fixed quarter of a second, which meant little on a busy host.
-- Controls: three were replaced because they were ill, and the doctor said so. PPO on CartPole fell from its peak with
+- Controls: two were replaced because they were ill, and the doctor said so. PPO on CartPole fell from its peak with
   values beyond what a policy can earn: the recipe bootstraps past ends (`advantage.bootstrap=always`, meant for tasks
   that end by success), which is now a rule of its own, `bootstrap_past_ends`. Re-rollouts at the recipe's learning
   rate fell from 0.56 to 0.12 in four evaluations; at a tenth they hold. Counted as healthy, those runs would be false
