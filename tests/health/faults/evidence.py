@@ -205,7 +205,7 @@ What was changed after runs of odd seeds had been looked at:
   rate fell from 0.56 to 0.12 in four evaluations; at a tenth they hold. Counted as healthy, those runs would be false
   alarms.
 
-- Dreamer's recipe for CartPole got a slow actor (1e-5) while even seeds were trained: its controls of seeds 4 and 6, and
+- Dreamer's recipe for CartPole got a slow actor (1e-5) while even seeds were trained: its controls of seeds 4 and 6 and
   the faults planted beside them, had hardly begun to learn in 1,400 steps, and `value_bias` of seed 4 is of such a run.
 
 Records come from several states of the code; a record counts where a run was asked for with the same overrides.
