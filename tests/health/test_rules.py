@@ -93,6 +93,17 @@ def test_dreams_that_foresee_no_ends_drift():
     assert "AUC of 0.55" in finding.sentence
 
 
+def test_a_component_that_is_not_seen_is_told_after_some_learning() -> None:
+    unseen_for = {"model/explained_least": np.full(N, -0.5), "model/explained_least_index": np.full(N, 2.0)}
+    (finding,) = diagnose(case(unseen_for, {"loss.rec": 2.0}), ["unseen_observation"])
+    assert "component 2" in finding.sentence and "1.5 times" in finding.sentence
+    assert "loss.rec=60" in finding.advice
+    early = {**unseen_for, "steps/updates": np.linspace(0, 499, N)}
+    assert diagnose(case(early), ["unseen_observation"]) == []
+    once = {"model/explained_least": after(38, -2.0, "model/explained_least")}
+    assert diagnose(case(once), ["unseen_observation"]) == []  # the median of five is what counts
+
+
 def test_a_constant_action_is_named():
     (finding,) = diagnose(ill("worse_than_random"), ["worse_than_random"])
     assert "always choosing action 0" in finding.sentence

@@ -134,6 +134,23 @@ def test_targets_of_another_recursion_are_told(tmp_path: Path, monkeypatch: pyte
     assert float(instruments_of(agent, "dreamer").measure(rows)["value/target_error"]) > 1e-3
 
 
+def test_the_component_that_is_redrawn_worst_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, rows = dreamer_rows(tmp_path)
+    learner = agent.learner  # type: ignore[attr-defined]
+    # Rows alternate between +2 and -2, on the loss's scale between +s and -s with s = symlog(2): variance s^2.
+    sign = torch.where(torch.arange(rows.first.numel()) % 2 == 0, 1.0, -1.0).view(*rows.first.shape, 1)
+    s = math.log(3)
+    # The first component is redrawn at half its height: error (s / 2)^2, share 3/4. The second as its mean: 0.
+    # The third with the wrong sign: error (2 s)^2, share -3. The fourth hardly varies: no matter that it is far off.
+    seen = torch.cat((2 * sign, 2 * sign, 2 * sign, 5e-4 * sign), -1)
+    redrawn = torch.cat((s / 2 * sign, 0 * sign, -s * sign, 9 + 0 * sign), -1).flatten(0, 1)
+    in_units = redrawn.sign() * redrawn.abs().expm1()
+    monkeypatch.setattr(learner.nets.decoder, "forward", lambda columns: in_units[: columns.shape[1]])
+    measured = instruments_of(agent, "dreamer").measure(rows._replace(obs=seen))
+    assert float(measured["model/explained_least"]) == pytest.approx(-3, abs=1e-5)
+    assert int(measured["model/explained_least_index"]) == 2
+
+
 def test_heads_of_dynamics_that_agree_have_no_diversity(tmp_path: Path) -> None:
     recipe, overrides = SMALL["tdmpc"]
     chosen = resolve(recipe, overrides)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from bellmark.health.case import Case, Finding
+from bellmark.health.world import HEAVIER
 
 DEFAULT_ENTROPY = 3e-4  # DreamerV3's
 Change = Callable[[Case, Finding], str]  # overrides, key=value; empty where the case has no such knob
@@ -66,6 +67,7 @@ TRAIN: Mapping[str, Change] = {  # rule -> what to train otherwise
     "shared_bootstrap": LOCAL,
     "dead_free_bits": lambda case, finding: finding.advice,
     "model_lag": _times("train_ratio", 2),
+    "unseen_observation": _times("loss.rec", HEAVIER),
     "starved_actor": _set("gating=open"),
     "silent_losses": _set("gating=open"),
     "replay_pacing": _set("collect.where=inline"),
@@ -100,6 +102,7 @@ PROBE: Mapping[str, str] = {  # rule -> the ability in question; empty: all
     "prior_sees_answer": "policy-from-obs",
     "false_ends": "terminal",
     "open_loop_drift": "policy-from-obs",
+    "unseen_observation": "policy-from-obs",
 }
 JUDGE: Mapping[str, str] = {  # rule -> how to look at the run again
     "train_eval_gap": "--sampled",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from bellmark.health.case import Case, Finding, onset, updates_at
+from bellmark.health.case import Case, Finding, onset, running_median, updates_at
 
 ROWS = 5
 NO_BETTER = 1.0  # open-loop error, relative to "nothing changes"
 TIMES_TOO_OFTEN, MORE = 3.0, 0.05  # predicted against real ends, per step
 NO_GRADIENT = 1e-9
 LEARNED = 100  # updates before a model is judged by what it predicts
+EXPLAINED_AFTER, EXPLAINED_CHECKS = 500, 5  # updates; evaluations whose median counts
+HEAVIER = 30  # what helped on CartPole (docs/log/2026-11-21-cartpole-is-solved-but-not-kept.md)
 FORESEEN = 0.7  # of the order of rows that end and rows that do not; 1/2 is chance
 
 
@@ -120,3 +122,36 @@ def open_loop_drift(case: Case) -> Finding | None:
             ("model/open_loop_error", "model/open_loop_ends"),
         )
     return None
+
+
+def unseen_observation(case: Case) -> Finding | None:
+    """Symptom: a component of the observation is redrawn no better than by its mean: the world model does not see it.
+
+    Causes: reconstruction is a squared error in the observation's own units, so that a component of small numbers
+    (positions of a few tenths, angles of hundredths) is cheaper to leave out than to encode. Values then cannot tell
+    states apart that differ in it, and a policy that was good drifts away along it.
+    Try: a larger weight of the reconstruction (`loss.rec=30`), or observations scaled to size 1.
+    """
+    share, component = case.curve("model/explained_least"), case.curve("model/explained_least_index")
+    late = updates_at(case, share.step) >= EXPLAINED_AFTER
+    values, steps = share.value[late], share.step[late]
+    if len(values) < EXPLAINED_CHECKS:
+        return None
+    middle, at = running_median(values, EXPLAINED_CHECKS)[EXPLAINED_CHECKS - 1 :], steps[EXPLAINED_CHECKS - 1 :]
+    began = onset(middle < 0, 1)
+    if began is None or middle[-1] >= 0:
+        return None
+    recent = component.value[-EXPLAINED_CHECKS:].astype(int)
+    which = int(np.bincount(recent).argmax()) if len(recent) else None
+    weight = float(case.knob("loss.rec", 1) or 0)
+    return Finding(
+        "unseen_observation",
+        "warning",
+        int(at[began]),
+        f"{'a component' if which is None else f'component {which}'} of the observation is redrawn with "
+        f"{1 - middle[-1]:.2g} times the squared error of always saying its mean",
+        f"the reconstruction's weight, loss.rec={weight:g}, is too small for numbers of this size",
+        f"loss.rec={HEAVIER * weight:g}, or observations scaled to size 1",
+        {"explained": float(middle[-1])},
+        ("model/explained_least", "loss/rec"),
+    )

@@ -27,6 +27,7 @@ SEED = 0  # of the latents' draws: the same at every evaluation, so that only th
 OWN = ("obs", "action", "reward", "terminated", "first")
 LED_IN = 2  # rows that are seen before the model goes on alone
 LEAST_ENDS = 3  # and as many other rows, for ends to be told from them
+LEAST_SPREAD = 1e-3  # of an observation's component, for there to be something to reconstruct
 
 
 class DreamerInstruments:
@@ -62,6 +63,7 @@ class DreamerInstruments:
                 "model/kl_held_out": self._surprise(states),
                 "model/kl_mismatch": divergence_mismatch(self._learner, states, lesson),
                 "model/action_gap": self._action_gap(states, rows),
+                **self._explained(states, rows),
                 **self._open_loop(states, rows),
                 **targets(self._learner, features(states.deter_TDB, states.stoch_TSKB), SEED),
             }
@@ -104,6 +106,22 @@ class DreamerInstruments:
         posterior = states.probs_TSKB.movedim(0, 2).flatten(2)
         prior = self._learner.nets.rssm.prior(states.deter_TDB.movedim(0, 1).flatten(1))
         return categorical.kl(posterior, prior, 1).sum(0).mean()
+
+    def _explained(self, states: States, rows: Batch) -> Mapping[str, Tensor]:
+        """Of vectors, the component that the model redraws worst: the share of its variance that is explained.
+
+        1 - squared error over variance, on the scale of the loss (symlog): 0 is a model that always says the mean, and
+        below 0 one that knows less than that. Components that hardly vary on these rows are left out.
+        """
+        if self._learner.spec.pixels:
+            return {}
+        seen = features(states.deter_TDB, states.stoch_TSKB)
+        truth = self._seen(rows.obs).flatten(0, 1)
+        error = (self._seen(self._learner.nets.decoder(seen)) - truth).square().mean(0)
+        variance = truth.var(0, correction=0)
+        share = torch.where(variance > LEAST_SPREAD**2, 1 - error / variance.clamp(min=LEAST_SPREAD**2), torch.inf)
+        least, index = share.min(0)
+        return {"model/explained_least": least, "model/explained_least_index": index} if least.isfinite() else {}
 
     @property
     def _discrete(self) -> bool:
