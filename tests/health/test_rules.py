@@ -98,7 +98,7 @@ def test_a_component_that_is_not_seen_is_told_after_some_learning() -> None:
     (finding,) = diagnose(case(unseen_for, {"loss.rec": 2.0}), ["unseen_observation"])
     assert "component 2" in finding.sentence and "1.5 times" in finding.sentence
     assert "loss.rec=60" in finding.advice
-    early = {**unseen_for, "steps/updates": np.linspace(0, 499, N)}
+    early = {**unseen_for, "steps/updates": np.linspace(0, 999, N)}
     assert diagnose(case(early), ["unseen_observation"]) == []
     once = {"model/explained_least": after(38, -2.0, "model/explained_least")}
     assert diagnose(case(once), ["unseen_observation"]) == []  # the median of five is what counts

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CRITICAL = 3  # exit code where something critical was found
 STYLE = {"critical": "bold red", "warning": "yellow", "info": "dim"}
+IMPORTED = "imported"  # the family of records from elsewhere
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 32
 
@@ -66,6 +67,8 @@ def doctor(paths: tuple[Path, ...], only: tuple[str, ...], listing: bool, as_jso
             blind = [] if only else unseen(case_of(run))
             if blind:
                 click.echo(f"  not judged, for lack of metrics: {', '.join(rule.id for rule in blind)}")
+            if blind and run.meta.family == IMPORTED:
+                click.echo("  rules read metrics by the names of docs/metrics.md, and this record has its own")
     return CRITICAL if any(f.severity == "critical" for findings in found.values() for f in findings) else 0
 
 
@@ -78,8 +81,10 @@ def print_findings(screen: Console, name: str, findings: Sequence[Finding], run:
         lines = [finding.sentence]
         if run is not None:
             lines += [spark for metric in finding.plot[:2] if (spark := _spark(run, metric))]
-        lines += [f"likely: {finding.cause}", f"try: {_typed(finding.advice, name, run)}"]
-        lines += [f"next: {line}" for line in [_next(finding, run)] if line]
+        advice, following = _typed(finding.advice, name, run), _next(finding, run)
+        lines.append(f"likely: {finding.cause}")
+        lines += [] if advice == following else [f"try: {advice}"]
+        lines += [f"next: {following}"] if following else []
         screen.print("\n".join(f"    {line}" for line in lines))
 
 

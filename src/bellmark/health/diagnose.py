@@ -136,6 +136,11 @@ def lint(family: str, config: Mapping[str, object]) -> list[Finding]:
 
 
 def unseen(case: Case) -> list[Rule]:
-    """The rules of this family that cannot speak because the record lacks what they need."""
-    own = [rule for rule in RULES.values() if case.family in rule.families]
+    """The rules of this family that cannot speak because the record lacks what they need.
+
+    Of a record from elsewhere, whose family nobody knows: the rules that mean something in every family.
+    """
+    families = {family for rule in RULES.values() for family in rule.families}
+    asked = {case.family} & families or families
+    own = [rule for rule in RULES.values() if asked <= set(rule.families)]
     return [rule for rule in own if any(name not in case.curves for name in rule.needs)]

@@ -91,7 +91,7 @@ def peak_then_collapse(case: Case) -> Finding | None:
         "critical" if len(drop) >= FALLEN and (drop[-FALLEN:] > DROP_CRITICAL).all() else "warning",
         int(scores.step[began]),
         f"evaluations fell from {peak[-1]:.4g} to {recent[-1]:.4g}: {drop[-1]:.0%} of what had been learned",
-        "updates that the data does not support any more; see the findings before it",
+        "updates that the data does not support any more; findings before this one say more",
         "bellmark evaluate RUN (the best checkpoint); a smaller learning rate",
         {"drop": float(drop[-1]), "peak": float(peak[-1]), "recent": float(recent[-1])},
         ("eval/return", "train/return"),

@@ -11,7 +11,7 @@ NO_BETTER = 1.0  # open-loop error, relative to "nothing changes"
 TIMES_TOO_OFTEN, MORE = 3.0, 0.05  # predicted against real ends, per step
 NO_GRADIENT = 1e-9
 LEARNED = 100  # updates before a model is judged by what it predicts
-EXPLAINED_AFTER, EXPLAINED_CHECKS = 500, 5  # updates; evaluations whose median counts
+EXPLAINED_AFTER, EXPLAINED_CHECKS = 1000, 5  # updates; evaluations whose median counts
 HEAVIER = 30  # what helped on CartPole (docs/log/2026-11-21-cartpole-is-solved-but-not-kept.md)
 FORESEEN = 0.7  # of the order of rows that end and rows that do not; 1/2 is chance
 
