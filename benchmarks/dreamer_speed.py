@@ -3,7 +3,8 @@
     python benchmarks/dreamer_speed.py                   # all; writes benchmarks/results/dreamer_speed.json
     python benchmarks/dreamer_speed.py --turns 3 --no-save
 
-The model of 637,381 parameters (size 1m on CartPole) at 8 x 16, 16 x 32 and 16 x 64 slices x rows; synthetic batches,
+The model of 637,381 parameters (size 1m on CartPole) at 8 x 16, 16 x 32 and 16 x 64 slices x rows, and the one that sees
+pictures at 8 x 16, beside itself with doubled pictures drawn, in planes, before they are convolved; synthetic batches,
 so that no task is needed, but for the data path, which steps CartPole, acts and draws from replay. Contenders take
 turns; the best turn counts, by the process's own seconds: on a shared machine they are what can be compared. FLOPs are
 those of matrix products as PyTorch counts them in the same update without the fused passes; the peak is a product of
@@ -26,18 +27,21 @@ import click
 import plain_dreamer
 import provenance
 import torch
+import torch.nn.functional as F
 from tdmpc_speed import Products
 
 from bellmark.agents.api import Batch, Spec
 from bellmark.agents.dreamer.agent import DreamerAgent
 from bellmark.agents.dreamer.config import Dreamer
 from bellmark.cli.families import resolve
+from bellmark.nets.convolution import Convolution
 from bellmark.ops import native
 from bellmark.train.online import Online
 from bellmark.train.worlds import spec_of
 
 SIZES = ((8, 16), (16, 32), (16, 64))
 CARTPOLE = Spec((4,), False, 2, True, 500, 1)
+PICTURES = Spec((64, 64, 3), True, 2, True, 500, 1)
 OPEN = ("gating.warmup=0",)  # the protocol's agent past its warm-up
 ACTS = 200
 GOAL_UPDATES, GOAL_ACTS, GOAL_PEER, GOAL_USERS = 5.0, 2000.0, 2.0, 10.0
@@ -74,11 +78,11 @@ class Timed:
         }
 
 
-def learner(recipe: str, slices: int, rows: int, *overrides: str) -> DreamerAgent:
+def learner(recipe: str, slices: int, rows: int, *overrides: str, spec: Spec = CARTPOLE) -> DreamerAgent:
     """A learner past its warm-up."""
     config = resolve(recipe, [f"batch={slices}", f"length={rows}", *overrides]).config
     assert isinstance(config, Dreamer)
-    made = DreamerAgent(config, CARTPOLE, "cpu")
+    made = DreamerAgent(config, spec, "cpu")
     made.updates = 10_000
     return made
 
@@ -87,8 +91,12 @@ def batch(made: DreamerAgent) -> Batch:
     """Random rows in the shape of replay."""
     generator = torch.Generator().manual_seed(0)
     shape = (made.window.length, made.window.batch)
+    if made.spec.pixels:
+        obs = torch.randint(256, (*shape, *made.spec.obs_shape), generator=generator, dtype=torch.uint8)
+    else:
+        obs = torch.randn(*shape, *made.spec.obs_shape, generator=generator)
     return Batch(
-        obs=torch.randn(*shape, 4, generator=generator),
+        obs=obs,
         action=torch.nn.functional.one_hot(torch.randint(2, shape, generator=generator), 2).float(),
         reward=torch.ones(shape),
         terminated=torch.rand(shape, generator=generator) < 0.01,
@@ -130,6 +138,29 @@ def updates(slices: int, rows: int) -> list[Timed]:
         Timed(f"{slices} x {rows} ours without C", ours_unfused, gflop=found[0].gflop),
         Timed(f"{slices} x {rows} plain", lambda: plain.update(*theirs), gflop=counter.flops / 1e9),
     ]
+
+
+def in_planes(layer: Convolution, x: torch.Tensor) -> torch.Tensor:
+    """The convolution as it is written down: the doubled picture is drawn, a channel is a plane."""
+    if layer.doubles:
+        x = F.interpolate(x, scale_factor=2, mode="nearest")
+    return F.conv2d(x.contiguous(), layer.weight, layer.bias, padding=2)
+
+
+def pictures(slices: int, rows: int) -> list[Timed]:
+    """Ours and ours with plain convolutions."""
+    made = learner("dreamer_cartpole_pixels", slices, rows, spec=PICTURES)
+    data = batch(made)
+
+    def plain() -> None:
+        with mock.patch.object(Convolution, "forward", in_planes):
+            made.update(data, 1)
+
+    found = Timed(f"{slices} x {rows} pictures ours", lambda: made.update(data, 1))
+    with unfused(), Products() as counter:
+        made.update(data, 1)
+    found.gflop = counter.flops / 1e9
+    return [found, Timed(f"{slices} x {rows} pictures in planes", plain)]
 
 
 def users(slices: int, rows: int) -> list[Timed]:
@@ -213,6 +244,8 @@ def goals(rows: dict[str, dict[str, float]]) -> list[str]:
         said.append(f"{slices} x {length}: {ratio:.2f} times the plain program (goal {GOAL_PEER} times the best peer)")
     ratio = rate("16 x 32 protocol ours") / rate("16 x 32 users")
     said.append(f"users' model: {ratio:.1f} times their update (goal {GOAL_USERS})")
+    ratio = rate("8 x 16 pictures ours") / rate("8 x 16 pictures in planes")
+    said.append(f"pictures: {ratio:.2f} times what plain convolutions make")
     return [*said, f"acting in one world: {rate('act in 1, ours'):,.0f} calls per cpu second (goal {GOAL_ACTS:,.0f})"]
 
 
@@ -227,7 +260,7 @@ def main(turns: int, threads: int, save: bool) -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         contenders = [timed for size in SIZES for timed in updates(*size)]
-        contenders += [*users(16, 32), *acting(1), *acting(8), collecting(Path(folder))]
+        contenders += [*pictures(8, 16), *users(16, 32), *acting(1), *acting(8), collecting(Path(folder))]
         for timed in contenders:
             timed.turn()
         tops = []

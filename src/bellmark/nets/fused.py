@@ -113,7 +113,7 @@ class _NormedLayer(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor) -> Tensor:
         normed = torch.mm(x, weight.t())
         out, inverse = torch.empty_like(normed), normed.new_empty(len(normed))
-        _norm(normed, bias, scale, out, inverse)
+        norm_rows(normed, bias, scale, out, inverse)
         ctx.save_for_backward(x, weight, scale, normed, inverse)
         return out
 
@@ -121,13 +121,8 @@ class _NormedLayer(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale, normed, inverse = ctx.saved_tensors
-        gradient, width = gradient.contiguous(), len(scale)
-        into, sums = torch.empty_like(gradient), gradient.new_zeros(2, width)
-        first = pointers((gradient, normed, inverse, scale, into, sums[0], sums[1]))
-        _lib().norm_silu_back(
-            len(x), width, first[0], width, first[1], width, first[2], first[3], first[4], width, first[5], first[6]
-        )
-        return (into @ weight if ctx.needs_input_grad[0] else None), into.t() @ x, sums[1], sums[0]
+        into, of_scale, of_bias = norm_rows_back(gradient, normed, inverse, scale)
+        return (into @ weight if ctx.needs_input_grad[0] else None), into.t() @ x, of_bias, of_scale
 
 
 def normed_layer(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor) -> Tensor:
@@ -136,15 +131,26 @@ def normed_layer(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor) -> Tens
         out: Tensor = _NormedLayer.apply(x, weight, bias, scale)
         return out
     linear = torch.mm(x, weight.t())
-    _norm(linear, bias, scale, linear, None)
+    norm_rows(linear, bias, scale, linear, None)
     return linear
 
 
-def _norm(x: Tensor, bias: Tensor, scale: Tensor, out: Tensor, inverse: Tensor | None) -> None:
+def norm_rows(x: Tensor, bias: Tensor | None, scale: Tensor, out: Tensor, inverse: Tensor | None) -> None:
     """`x` becomes what is normed."""
     at, biases, scales, to, inverses = pointers((x, bias, scale, out, inverse))
     width = len(scale)
     _lib().norm_silu(len(x), width, at, width, biases, scales, at, width, to, width, inverses)
+
+
+def norm_rows_back(gradient: Tensor, normed: Tensor, inverse: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of what was normed, of the scale and of a bias."""
+    gradient, width = gradient.contiguous(), len(scale)
+    into, sums = torch.empty_like(gradient), gradient.new_zeros(2, width)
+    first = pointers((gradient, normed, inverse, scale, into, sums[0], sums[1]))
+    _lib().norm_silu_back(
+        len(normed), width, first[0], width, first[1], width, first[2], first[3], first[4], width, first[5], first[6]
+    )
+    return into, sums[0], sums[1]
 
 
 class Stack:
@@ -174,17 +180,18 @@ def perceptron(stack: Stack, x: Tensor, upper: Tensor | None = None) -> Tensor:
     return out
 
 
-_remembered: WeakKeyDictionary[nn.Module, dict[str, tuple[int, Any]]] = WeakKeyDictionary()
+_remembered: WeakKeyDictionary[nn.Module, dict[str, tuple[Tensor, Any]]] = WeakKeyDictionary()
 
 
 def remembered(owner: nn.Module, name: str, witness: Tensor, make: Callable[[], X]) -> X:
     """What `make` gave for a module last time, unless the witness, one of its parameters, has moved since.
 
-    For addresses of parameters, which learning changes in place; moving a module moves all of them.
+    For addresses of parameters, which learning changes in place; moving a module moves all of them. The witness's
+    memory is held on to, or it could be handed out again and a moved witness stand where the former one stood.
     """
-    known, place = _remembered.setdefault(owner, {}), witness.data_ptr()
-    if name not in known or known[name][0] != place:
-        known[name] = place, make()
+    known = _remembered.setdefault(owner, {})
+    if name not in known or known[name][0].data_ptr() != witness.data_ptr():
+        known[name] = witness.detach(), make()
     found: X = known[name][1]
     return found
 

@@ -1,4 +1,4 @@
-"""Layers of the dreamer family: Linear, RMSNorm (eps 1e-4), SiLU; convolutions with the same norm over channels.
+"""Layers of the dreamer family: Linear, RMSNorm (eps 1e-4), SiLU.
 
 States are *columns*: activations are (features, N), weights (outputs, inputs). So the blocks of a block-diagonal layer
 are slices of memory, and norms and softmaxes of small groups run along rows of N numbers, many states in one
@@ -148,39 +148,6 @@ class Layer(nn.Module):
             return normed_layer(x.t(), self.dense.weight, self.dense.bias, self.finish.scale).t()
         out: Tensor = self.finish(self.dense(x))
         return out
-
-
-class ConvLayer(nn.Module):
-    """5x5 convolution that keeps the size; norm over channels and activation are a call of their own."""
-
-    def __init__(self, inputs: int, outputs: int, generator: torch.Generator, *, norm: str, activation: str) -> None:
-        super().__init__()
-        self.weight = initial((outputs, inputs, 5, 5), inputs * 25, generator)
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        self._finish = finish(outputs, norm, activation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H, W), linear."""
-        return F.conv2d(x, self.weight, self.bias, padding=2)
-
-    def finish(self, x: Tensor) -> Tensor:
-        """Norm over channels at each place, then the activation."""
-        flat = x.transpose(0, 1).flatten(1)
-        out: Tensor = self._finish(flat)
-        return out.view(x.shape[1], x.shape[0], *x.shape[2:]).transpose(0, 1)
-
-
-class ConvOutput(nn.Module):
-    """5x5 convolution to a picture."""
-
-    def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.weight = initial((outputs, inputs, 5, 5), inputs * 25, generator)
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H, W)."""
-        return F.conv2d(x, self.weight, self.bias, padding=2)
 
 
 class Perceptron(nn.Sequential):

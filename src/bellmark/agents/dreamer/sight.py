@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from bellmark.agents.api import Spec
 from bellmark.agents.dreamer.model import Model
 from bellmark.errors import UserError
-from bellmark.nets.rms import BlockDense, ConvLayer, ConvOutput, Dense, Layer, finish, mlp
+from bellmark.nets.convolution import ConvLayer, Convolution
+from bellmark.nets.rms import BlockDense, Dense, Layer, finish, mlp
 from bellmark.ops.two_hot import symexp, symlog
 
 FACTORS = (2, 3, 4, 4)  # channels of each layer, times `depth`
@@ -95,8 +96,8 @@ class PictureDecoder(nn.Module):
         self.from_stoch = Layer(features - size.deter, 2 * size.units, generator, **layers)
         self.from_units = Dense(2 * size.units, pixels * channels[0], generator)
         self.finish = finish(channels[0], model.norm, model.activation)
-        self.layers = nn.ModuleList(ConvLayer(a, b, generator, **layers) for a, b in pairwise(channels))
-        self.output = ConvOutput(channels[-1], spec.obs_shape[2], generator)
+        self.layers = nn.ModuleList(ConvLayer(a, b, generator, **layers, doubles=True) for a, b in pairwise(channels))
+        self.output = Convolution(channels[-1], spec.obs_shape[2], generator, doubles=True)
 
     def loss(self, seen: Tensor, obs: Tensor) -> Tensor:
         """(F, N) against (N, height, width, 3) -> (N,)."""
@@ -115,12 +116,8 @@ class PictureDecoder(nn.Module):
         x = own + shared  # (C, high, wide, N)
         x = self.finish(x.flatten(1)).view_as(x).permute(3, 0, 1, 2)
         for layer in self.layers:
-            x = layer.finish(layer(_doubled(x)))  # type: ignore[operator]
-        return self.output(_doubled(x)).sigmoid().permute(0, 2, 3, 1)
-
-
-def _doubled(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")
+            x = layer.finish(layer(x))  # type: ignore[operator]
+        return self.output(x).sigmoid().permute(0, 2, 3, 1)
 
 
 def check_picture(spec: Spec) -> None:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-SOURCES = (HERE / "rssm.c", HERE / "bins.c", HERE / "tanh.c")
+SOURCES = (HERE / "rssm.c", HERE / "places.c", HERE / "bins.c", HERE / "tanh.c")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
 COMPILE_SECONDS = 120
 log = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ SIGNATURES = {
     "use": (P,),
     "norm_silu": (N, N, P, N, P, P, P, N, P, N, P),
     "norm_silu_back": (N, N, P, N, P, N, P, P, P, N, P, P),
+    "norm_silu_narrow": (N, N, *[P] * 5),
+    "norm_silu_narrow_back": (N, N, *[P] * 6),
     "perceptron": (P, N, N, N, N, *[P] * 6),
     "advance": (P,),
     "unroll": (P,),
