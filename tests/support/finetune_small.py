@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from bellmark.agents.finetune.agent import FinetuneAgent
@@ -28,6 +29,7 @@ SMALL = (
     "data.worlds=4",
     "data.steps=6",
 )
+QUICK = ("task=probe", "task.name=policy-from-obs")
 ROOM = ("collect.envs=4", "collect.steps=6", "steps=48")
 
 
@@ -38,6 +40,16 @@ def config(*overrides: str) -> Finetune:
     tree = build(Finetune, {}, [*ROOM, *options]).tree()
     small = [o for o in SMALL if _has(tree, o.partition("=")[0])]
     return build(Finetune, {}, [*ROOM, *options, *small, *(o for o in overrides if o not in options)])
+
+
+@cache
+def choices() -> dict[str, list[str]]:
+    """Every option of the configuration and what it may be, from the types; an option of an option keeps all its."""
+    found: dict[str, list[str]] = {}
+    for k in knobs(Finetune):
+        if k.options and not k.path.startswith("evaluation."):  # tested with the run loop
+            found.setdefault(k.path, []).extend(o for o in k.options if o not in found.get(k.path, []))
+    return found
 
 
 def _has(tree: dict[str, Any], path: str) -> bool:

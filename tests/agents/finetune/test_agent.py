@@ -1,120 +1,19 @@
-"""The agent whole: gradient routing, options, knobs, determinism, resuming, probes."""
+"""The agent whole: gradient routing, knobs, determinism, resuming, probes."""
 
 from __future__ import annotations
 
-import copy
 import math
 from importlib.util import find_spec
 from typing import Any, get_args
 
 import pytest
 import torch
-from finetune_small import agent, config, stored
+from finetune_small import QUICK, agent, choices, config, stored
 
 from bellmark.agents.finetune.config import Finetune
 from bellmark.agents.finetune.networks import Critic
-from bellmark.config import branches, build, kind_of, knobs
+from bellmark.config import branches, kind_of, knobs
 from bellmark.errors import UserError
-
-QUICK = ("task=probe", "task.name=policy-from-obs")
-BRANCHING = ("branch", "timestep_mean")
-
-
-def choices() -> dict[str, list[str]]:
-    """Every option of the configuration and what it may be, from the types; an option of an option keeps all its."""
-    found: dict[str, list[str]] = {}
-    for k in knobs(Finetune):
-        if k.options and not k.path.startswith("evaluation."):  # tested with the run loop
-            found.setdefault(k.path, []).extend(o for o in k.options if o not in found.get(k.path, []))
-    return found
-
-
-# Each option beside the setting in which it is tried.
-SETTING: dict[str, list[tuple[str, ...]]] = {
-    "start": [()],
-    "control": [()],
-    "update": [(), ("advantage=branch",)],
-    "advantage.continuation": [("advantage=branch",), ("advantage=timestep_mean",)],
-    "advantage.noise": [("advantage=branch",), ("advantage=timestep_mean",)],
-    "advantage.beyond": [("advantage=branch", "critic=continued")],
-    "advantage.allocation": [("advantage=branch",)],
-    "critic.initial": [("start=stored",)],
-    "critic.data": [("critic=iql", "advantage=q_minus_v")],
-}
-
-
-def test_every_option_is_in_the_matrix():
-    assert set(choices()) == {"task", "data", "critic", "advantage", *SETTING}
-
-
-def refusal(data: str, critic: str, advantage: str, update: str) -> str:
-    """What a combination is refused with; empty where it makes sense."""
-    if critic == "none" and advantage in ("gae", "monte_carlo"):
-        return "needs a value network"
-    if advantage == "q_minus_v" and critic not in ("iql", "returns"):
-        return "needs a critic with action values"
-    if data == "offline" and update in ("ppo", "pg"):
-        return "is for data of the policy itself"
-    if critic == "continued" and advantage not in BRANCHING:
-        return "starts from saved states"
-    if critic == "continued" and data in ("replay", "offline"):
-        return "from the states of one rollout"
-    if advantage == "timestep_mean" and data in ("replay", "offline"):
-        return "at the same time of one rollout"
-    if data == "replay" and advantage in BRANCHING:
-        return "re-roll every kept rollout again"
-    return ""
-
-
-def two_iterations(*overrides: str) -> list[dict[str, float]]:
-    """Run twice; everything is a number, and the policy has moved."""
-    learner = agent(*QUICK, *overrides)
-    before = copy.deepcopy(learner.policy.state_dict())
-    metrics = [learner.iterate(), learner.iterate()]
-    assert all(isinstance(v, float) and math.isfinite(v) for row in metrics for v in row.values())
-    assert any(not torch.equal(before[k], v) for k, v in learner.policy.state_dict().items())
-    return metrics
-
-
-@pytest.mark.parametrize("update", ["ppo", "awr"])
-@pytest.mark.parametrize("advantage", choices()["advantage"])
-@pytest.mark.parametrize("critic", choices()["critic"])
-@pytest.mark.parametrize("data", choices()["data"])
-def test_every_combination_runs_or_is_refused_with_the_reason(data, critic, advantage, update):
-    overrides = [f"data={data}", f"critic={critic}", f"advantage={advantage}", f"update={update}"]
-    if reason := refusal(data, critic, advantage, update):
-        with pytest.raises(UserError, match=reason):
-            config(*QUICK, *overrides)
-        return
-    first, second = two_iterations(*overrides)
-    assert second["steps/real"] == {"iterate": 48, "once": 24, "replay": 48, "offline": 0}[data]
-    # Two checkpoints, 4 worlds, 6 steps; 24 starts, 25 steps, at every new data.
-    continued = (1200 if data == "iterate" else 600) if critic == "continued" else 0
-    assert second["steps/gathered"] == (48 if data == "offline" else continued)
-    assert (first["steps/branch"] > 0) == (advantage in BRANCHING)
-    if data in ("once", "offline"):
-        assert second["steps/branch"] == first["steps/branch"]  # the estimate is kept with its data
-
-
-@pytest.mark.parametrize("advantage", BRANCHING)
-def test_more_worlds_than_maniskill_can_hold_are_refused_before_anything_runs(advantage):
-    branching = ["task=maniskill", f"advantage={advantage}", "critic=none"]
-    with pytest.raises(UserError, match=r"advantage\.worlds=16384 is too many .* set advantage\.worlds=512"):
-        build(Finetune, {}, branching)
-    assert build(Finetune, {}, [*branching, "advantage.worlds=512"]).task.kind == "maniskill"
-
-
-@pytest.mark.parametrize(
-    ("setting", "choice"),
-    [
-        (setting, f"{path}={name}")
-        for path, settings in SETTING.items()
-        for setting in settings
-        for name in choices()[path]
-    ],
-)
-def test_every_other_option_runs(setting, choice):
-    two_iterations(*setting, choice)
 
 
 def gradients(learner: Any, term: str) -> dict[str, bool]:

@@ -192,7 +192,10 @@ def test_the_continuations_critic_learns_its_values():
     ("overrides", "reason"),
     [
         (["critic=continued"], "starts from saved states"),
-        (["critic=continued", "advantage=branch", "data=offline", "update=awr"], "from the states of one rollout"),
+        (
+            ["critic=continued", "advantage=branch", "advantage.beyond=bootstrap", "data=offline", "update=awr"],
+            "from the states of one rollout",
+        ),
         (["critic=none", "advantage=branch", "advantage.beyond=bootstrap"], "set critic=continued"),
         (["advantage=branch", "advantage.allocation=needed", "advantage.n_q=3"], "n_q and n_v must be equal"),
     ],

@@ -168,7 +168,8 @@ class FinetuneAgent:
         action_BA = rollout.action_TNA.flatten(0, 1)[estimate.rows]
         old_log_prob_B = rollout.log_prob_TN.flatten()[estimate.rows]
         signal_B = update.signal(estimate.advantage)
-        warming_up = self.step < self.config.critic.warmup_iterations * len(signal_B)
+        collect = self.config.collect
+        warming_up = self.step < self.config.critic.warmup_iterations * collect.envs * collect.steps
         weight = {"policy": float(not warming_up), "value": update.value_coef, "entropy": update.entropy_coef}
         losses: dict[str, Tensor] = {}
         kl = moved = grad_norm = torch.zeros(())

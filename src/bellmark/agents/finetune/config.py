@@ -8,9 +8,9 @@ from pydantic import model_validator
 
 from bellmark.agents.api import Checkpoints, Doctor, Evaluation
 from bellmark.agents.finetune.advantages import Faithful, Gae, MonteCarlo, QMinusV, Random, Reversed
-from bellmark.agents.finetune.allocation import Needed
-from bellmark.agents.finetune.branches import Branch, Nothing, TimestepMean
-from bellmark.agents.finetune.critics import Continued, FromStart, Iql, Joint, NoCritic, Returns, Td
+from bellmark.agents.finetune.branches import Branch, TimestepMean
+from bellmark.agents.finetune.critics import Continued, Iql, Joint, NoCritic, Returns, Td
+from bellmark.agents.finetune.refusals import refusals
 from bellmark.agents.finetune.schedules import Iterate, Offline, Once, Replay
 from bellmark.agents.finetune.updates import Awr, FilteredBc, Pg, Ppo, Recap
 from bellmark.config import Choice, Config, knob, option, part
@@ -18,7 +18,7 @@ from bellmark.envs.cartpole import CartPole
 from bellmark.envs.custom import Custom
 from bellmark.envs.dmc import Dmc
 from bellmark.envs.humanoid import H1
-from bellmark.envs.maniskill import MOST, ManiSkill
+from bellmark.envs.maniskill import ManiSkill
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe
 
@@ -106,68 +106,7 @@ class Finetune(Config):
         batch = self.collect.envs * self.collect.steps
         if self.steps < batch:
             raise ValueError(f"steps={self.steps} is less than one iteration (collect.envs x collect.steps = {batch})")
-        for refuse, reason in self._refusals():
+        for refuse, reason in refusals(self):
             if refuse:
                 raise ValueError(reason)
         return self
-
-    def _refusals(self) -> list[tuple[bool, str]]:
-        """Combinations that make no sense, each with the reason."""
-        branching = isinstance(self.advantage, Branch | TimestepMean)
-        source = f"advantage={self.advantage.kind}"
-        no_values = isinstance(self.critic, NoCritic)
-        stored = isinstance(self.critic, Joint) and isinstance(self.critic.initial, FromStart)
-        return [
-            (
-                no_values and isinstance(self.advantage, Gae | MonteCarlo),
-                f"{source} needs a value network: set critic=joint, or advantage=branch",
-            ),
-            (
-                isinstance(self.advantage, QMinusV) and not isinstance(self.critic, Iql | Returns),
-                f"{source} needs a critic with action values: set critic=iql or critic=returns",
-            ),
-            (stored and isinstance(self.start, Scratch), "critic.initial=stored needs start=stored"),
-            (
-                isinstance(self.update, Ppo | Pg) and isinstance(self.data, Offline),
-                f"update={self.update.kind} is for data of the policy itself, and data=offline is another policy's: "
-                "use update=awr, recap or filtered_bc",
-            ),
-            (
-                isinstance(self.critic, Continued) and not branching,
-                f"critic=continued starts from saved states, and {source} saves none: use advantage=branch",
-            ),
-            (
-                isinstance(self.critic, Continued) and isinstance(self.data, Offline | Replay),
-                f"critic=continued goes on from the states of one rollout, not of data={self.data.kind}",
-            ),
-            (
-                no_values and isinstance(self.advantage, Branch) and not isinstance(self.advantage.beyond, Nothing),
-                "advantage.beyond needs values of the continuation: set critic=continued",
-            ),
-            (
-                isinstance(self.advantage, Branch)
-                and isinstance(self.advantage.allocation, Needed)
-                and not self.advantage.n_q == self.advantage.n_v >= self.advantage.allocation.pilot,
-                "advantage.allocation=needed shares pairs out: n_q and n_v must be equal, and at least its pilot",
-            ),
-            (
-                isinstance(self.advantage, TimestepMean) and not isinstance(self.data, Iterate | Once),
-                f"{source} compares environments at the same time of one rollout: use data=iterate or data=once",
-            ),
-            (
-                branching and isinstance(self.data, Replay),
-                f"{source} would re-roll every kept rollout again at every iteration: use data=iterate or data=once",
-            ),
-            (
-                isinstance(self.advantage, Branch | TimestepMean)
-                and isinstance(self.task, ManiSkill)
-                and self.task.simulator == "cpu"
-                and self.advantage.worlds > MOST,
-                f"advantage.worlds={getattr(self.advantage, 'worlds', 0)} is too many for task=maniskill, where each "
-                f"is a PhysX scene of its own (at most {MOST}): set advantage.worlds=512, which changes no result",
-            ),
-            (
-                branching and self.reward_scale != 1,
-                f"reward_scale={self.reward_scale} is for learned values; {source} simulates its own",
-            ),
-        ]

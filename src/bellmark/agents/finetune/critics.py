@@ -245,6 +245,7 @@ class OwnData(Choice):
     """The run's own rollouts."""
 
     kind: Literal["own"] = "own"
+    renewed: ClassVar[bool] = True  # whether new data of the run is new here
 
     def rollouts(self, lesson: Lesson) -> list[Rollout]:
         """The data that the policy learns from."""
@@ -252,9 +253,10 @@ class OwnData(Choice):
 
 
 class Collected(Choice):
-    """Rollouts of stored policies, collected before the first update."""
+    """Rollouts of stored policies, collected before the first update: Q and V are learned once, then kept."""
 
     kind: Literal["collected"] = "collected"
+    renewed: ClassVar[bool] = False
     checkpoints: tuple[str, ...] = knob(
         ("pickcube_weak", "pickcube_medium", "pickcube_optimal"), "whose rollouts", source="user's iql_data_checkpoints"
     )
@@ -302,10 +304,10 @@ class Iql(Choice):
         return ActionValues(dims, self.hidden, self.layers, self.twins, generator)
 
     def fit(self, critic: ActionValues, lesson: Lesson) -> dict[str, float]:
-        """Train Q and V on the data."""
+        """Train Q and V on the data, where it is new."""
         from bellmark.agents.finetune.iql import train
 
-        return train(self, critic, lesson)
+        return train(self, critic, lesson) if lesson.first or self.data.renewed else {}
 
 
 class Returns(Choice):
