@@ -93,6 +93,14 @@ def test_dreams_that_foresee_no_ends_drift():
     assert "AUC of 0.55" in finding.sentence
 
 
+def test_a_gradient_may_rest_for_some_updates_and_where_that_is_asked_for() -> None:
+    resting = {"grad/policy": after(15, 0.0, "grad/policy"), "steps/updates": np.linspace(0, 1500, N)}
+    assert diagnose(case(resting), ["no_gradient"]) == []  # 24 of 39 rows are 923 updates
+    frozen = {"grad/model": np.zeros(N)}
+    assert diagnose(case(frozen, {"start.world": "frozen"}), ["no_gradient"]) == []
+    assert [f.rule for f in diagnose(case(frozen), ["no_gradient"])] == ["no_gradient"]
+
+
 def test_a_component_that_is_not_seen_is_told_after_some_learning() -> None:
     unseen_for = {"model/explained_least": np.full(N, -0.5), "model/explained_least_index": np.full(N, 2.0)}
     (finding,) = diagnose(case(unseen_for, {"loss.rec": 2.0}), ["unseen_observation"])

@@ -50,6 +50,7 @@ BASE: dict[str, Any] = {
     "throughput/updates": 20 + NOISE,
     "eval/success": np.full(N, 0.5),
     "eval/success_sampled": np.full(N, 0.45),
+    "grad/policy": np.full(N, 0.1),
     "replay/ratio": np.full(N, 32.0),
     "gate/learns": np.full(N, 1.0),
     "advantage/positive": np.full(N, 0.5),
@@ -94,6 +95,7 @@ ILL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "nothing_learned": ({"eval/return": 22 + NOISE}, {}),
     "train_eval_gap": ({"train/return": RISE + 0.4 * (RISE - 20)}, {}),
     "value_bias": ({"value/start": after(20, 600.0, "value/start")}, {}),
+    "saturated_support": ({"value/target": after(20, 140.0, "value/target")}, {"model.bin_limit": 5.0}),
     "value_against_return": ({"eval/return": FALLEN, "value/mean": np.linspace(1, 300, N)}, {}),
     "unexplained_returns": ({"value/explained_variance": np.full(N, -0.3)}, {}),
     "unstable_targets": ({"value/std_heads": np.linspace(20, 900, N)}, {}),
@@ -104,6 +106,7 @@ ILL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "loss_spike": ({"loss/dyn": np.where(np.isin(np.arange(N), [25, 30, 35]), 6.0, BASE["loss/dyn"])}, {}),
     "starved_actor": ({"gate/learns": after(10, 0.1, "gate/learns")}, {}),
     "silent_losses": ({"loss/policy": after(20, 0.0, "loss/policy")}, {}),
+    "no_gradient": ({"grad/policy": after(15, 0.0, "grad/policy")}, {}),
     "replay_pacing": ({"replay/ratio": np.full(N, 0.31)}, {}),
     "entropy_collapse": (
         {"policy/entropy": after(5, 0.01, "policy/entropy"), "eval/return": np.full(N, 25)},

@@ -27,6 +27,7 @@ RECORDED = (
     Rule("nothing_learned", "warning", ("eval/return", "eval/return_std"), returns.nothing_learned, kind="symptom"),
     Rule("train_eval_gap", "warning", ("eval/return", "train/return"), returns.train_eval_gap, kind="symptom"),
     Rule("value_bias", "critical", ("value/start", "eval/discounted"), values.value_bias, kind="symptom"),
+    Rule("saturated_support", "critical", ("value/target",), values.saturated_support, MODELS),
     Rule("value_against_return", "warning", ("eval/return", "value/mean"), values.value_against_return, kind="symptom"),
     Rule(
         "unexplained_returns",
@@ -52,6 +53,7 @@ RECORDED = (
     Rule("loss_spike", "warning", (), policy.loss_spike, kind="symptom"),
     Rule("starved_actor", "critical", ("gate/learns",), model.starved_actor, DREAMER),
     Rule("silent_losses", "critical", ("loss/policy",), policy.silent_losses),
+    Rule("no_gradient", "critical", ("grad/policy",), model.no_gradient, MODELS),
     Rule("replay_pacing", "warning", ("replay/ratio",), model.replay_pacing, DREAMER),
     Rule("entropy_collapse", "critical", ("policy/entropy", "eval/return"), policy.entropy_collapse, DREAMER),
     Rule("log_std_oscillation", "warning", ("policy/log_std",), policy.log_std_oscillation, CONTINUOUS),

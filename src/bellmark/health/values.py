@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ CATCHING_UP = 0.2  # of itself that a value has risen by within three evaluation
 TREND_EVALUATIONS, TREND = 8, -0.6
 DISAGREEMENT = 0.5  # of a value ensemble's targets, as a share of their size
 UNEXPLAINED_AFTER = 20  # rows
+AT_THE_EDGE = 0.8  # of the largest value that bins can express: mean targets beyond it, so that many are cut
 
 
 def value_bias(case: Case) -> Finding | None:
@@ -64,6 +67,32 @@ def _what_matters(case: Case, steps: NDArray[np.int64]) -> Values:
         best = np.maximum.accumulate(np.abs(scores.value))
         least = np.maximum(least, MATTERS[1] * np.interp(steps, scores.step, best))
     return least
+
+
+def saturated_support(case: Case) -> Finding | None:
+    """Symptom: the mean of the value targets is close to the largest value that the bins can express.
+
+    Causes: two-hot bins too narrow for what the agent earns by now (`narrow_support` knows some tasks' bounds before
+    the run; this rule looks at what is learned); values that grow without end.
+    Try: wider bins; if `eval/discounted` is far below, look for what feeds the values (`value_bias`).
+    """
+    limit, targets = case.knob("model.bin_limit"), case.curve("value/target")
+    if limit is None or len(targets.value) < 10:
+        return None
+    top = math.expm1(float(limit))
+    began = onset(np.abs(targets.value) > AT_THE_EDGE * top, 5)
+    if began is None or abs(targets.value[-1]) <= AT_THE_EDGE * top:
+        return None
+    return Finding(
+        "saturated_support",
+        "critical",
+        int(targets.step[began]),
+        f"value targets are {targets.value[-1]:.4g} on average, bins end at {top:.4g}",
+        "two-hot bins too narrow: larger targets are cut",
+        f"model.bin_limit={float(limit) + 2:g} or more",
+        {"target": float(targets.value[-1]), "top": top},
+        ("value/target", "eval/discounted"),
+    )
 
 
 def value_against_return(case: Case) -> Finding | None:
