@@ -3,13 +3,14 @@
     python benchmarks/dreamer_speed.py                   # all; writes benchmarks/results/dreamer_speed.json
     python benchmarks/dreamer_speed.py --turns 3 --no-save
 
-The model of 637,381 parameters (size 1m on CartPole) at 8 x 16, 16 x 32 and 16 x 64 slices x rows, and the one that sees
-pictures at 8 x 16, beside itself with doubled pictures drawn, in planes, before they are convolved; synthetic batches,
-so that no task is needed, but for the data path, which steps CartPole, acts and draws from replay. Contenders take
-turns; the best turn counts, by the process's own seconds: on a shared machine they are what can be compared. FLOPs are
-those of matrix products as PyTorch counts them in the same update without the fused passes; the peak is a product of
-512 x 512 matrices in the same run. `plain` is `plain_dreamer.PlainDreamer`, operation for operation what an eager port
-of the official code computes; `users` restates the users' earlier update, beside ours of `dreamer_protocol`, his model.
+The model of 637,381 parameters (size 1m on CartPole) at 8 x 16, 16 x 32 and 16 x 64 slices x rows, and the one that
+sees pictures at 8 x 16, beside itself with doubled pictures drawn, in planes, before they are convolved; synthetic
+batches, so that no task is needed, but for the data path, which steps CartPole, acts and draws from replay.
+Contenders take turns; the best turn counts, by the process's own seconds: on a shared machine they are what can be
+compared. FLOPs are those of matrix products as PyTorch counts them in the same update without the fused passes; the
+peak is a product of 512 x 512 matrices in the same run. `plain` is `plain_dreamer.PlainDreamer`, operation for
+operation what an eager port of the official code computes; `users` restates the users' earlier update, beside ours of
+`dreamer_protocol`, his model.
 """
 
 from __future__ import annotations
