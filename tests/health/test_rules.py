@@ -101,6 +101,13 @@ def test_a_gradient_may_rest_for_some_updates_and_where_that_is_asked_for() -> N
     assert [f.rule for f in diagnose(case(frozen), ["no_gradient"])] == ["no_gradient"]
 
 
+def test_targets_that_are_all_alike_need_no_explaining() -> None:
+    explained = after(30, -1.0, "value/explained_variance")
+    assert diagnose(case({"value/explained_variance": explained}), ["unexplained_returns"]) == []
+    fallen = case({"value/explained_variance": explained, "eval/return": FALLEN})
+    assert [f.rule for f in diagnose(fallen, ["unexplained_returns"])] == ["unexplained_returns"]
+
+
 def test_a_component_that_is_not_seen_is_told_after_some_learning() -> None:
     unseen_for = {"model/explained_least": np.full(N, -0.5), "model/explained_least_index": np.full(N, 2.0)}
     (finding,) = diagnose(case(unseen_for, {"loss.rec": 2.0}), ["unseen_observation"])

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from bellmark.health.case import Case, Finding, Values, onset, together
+from bellmark.health.case import Case, Finding, Values, onset, running_median, together
 
 BIAS = 0.5  # of the predicted against the realised discounted return, as a share of the latter's size
 MATTERS = 0.25, 0.1  # of the values that the run has elsewhere, of the best return so far
@@ -15,6 +15,7 @@ CATCHING_UP = 0.2  # of itself that a value has risen by within three evaluation
 TREND_EVALUATIONS, TREND = 8, -0.6
 DISAGREEMENT = 0.5  # of a value ensemble's targets, as a share of their size
 UNEXPLAINED_AFTER = 20  # rows
+EXPLAINED_ONCE, AT_ITS_BEST = 0.5, 0.9  # of the targets' variance, of the best evaluation
 AT_THE_EDGE = 0.8  # of the largest value that bins can express: mean targets beyond it, so that many are cut
 
 
@@ -130,6 +131,9 @@ def value_against_return(case: Case) -> Finding | None:
 def unexplained_returns(case: Case) -> Finding | None:
     """Symptom: the critic explains none of the returns' variance, long after it began to learn.
 
+    A critic that did explain it says nothing once evaluations are at their best: in a solved task all targets are
+    alike, and what varies is noise.
+
     Causes: a critic that never learns (frozen, learning rate, wrong observations); targets of pure noise, as of a
     sparse reward that is hardly ever met; a critic pretrained on another policy's states.
     Try: `bellmark probe RUN`; a fresh critic (`critic.initial=fresh`); more critic updates before the policy's.
@@ -138,7 +142,7 @@ def unexplained_returns(case: Case) -> Finding | None:
     if len(explained.value) < UNEXPLAINED_AFTER:
         return None
     began = onset(explained.value < 0, 5)
-    if began is None or np.median(explained.value[-5:]) >= 0:
+    if began is None or np.median(explained.value[-5:]) >= 0 or _solved(case, explained.value):
         return None
     return Finding(
         "unexplained_returns",
@@ -150,6 +154,14 @@ def unexplained_returns(case: Case) -> Finding | None:
         {"explained": float(explained.value[-1])},
         ("value/explained_variance", "loss/value"),
     )
+
+
+def _solved(case: Case, explained: Values) -> bool:
+    scores = case.curve("eval/return").value
+    if len(scores) < 3 or running_median(explained, 5).max() < EXPLAINED_ONCE:
+        return False
+    best = float(running_median(scores, 3)[2:].max())
+    return best > scores[0] and float(np.median(scores[-3:])) >= scores[0] + AT_ITS_BEST * (best - scores[0])
 
 
 def unstable_targets(case: Case) -> Finding | None:
