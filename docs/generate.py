@@ -61,7 +61,10 @@ def health_page() -> str:
         f"# The doctor's rules\n\n{MARK}\n",
         "`bellmark doctor RUN` reads a record and says which of these hold, the gravest first; `bellmark lint RECIPE`",
         "asks the rules on configurations alone. A rule says nothing where what it needs was not recorded. Pages and",
-        "reports show findings in the run-health strip.\n",
+        "reports show findings in the run-health strip. While a run trains they are asked after every evaluation:",
+        "findings are told on the console and in `log.txt`, and `doctor.on_critical=stop` ends a run at its first",
+        "critical one, with a checkpoint and the reason; a sweep's report counts such a run as failed. How often the",
+        "rules are right: [health_evidence.md](health_evidence.md).\n",
         "Many mechanisms have the same symptoms. A finding that names a *cause* counts as grave as the gravest",
         "*symptom* beside it, and stands before it; a *note* is about the plan and explains nothing.\n",
         "| Rule | At most | Kind | Needs |",
@@ -83,8 +86,9 @@ def cli_page() -> str:
     """The help text of every command and subcommand."""
     parts = [
         f"# Command line\n\n{MARK}\n",
-        "Exit codes: 0 done; 1 a bug, with its traceback; 2 bad input, told in one line; 75 saved itself and wants to",
-        "be called again; 130 interrupted. Tab completion: `bellmark completion --help`.\n",
+        "Exit codes: 0 done; 1 a bug, with its traceback; 2 bad input, told in one line; 3 something critical found",
+        "(`doctor`, `lint`); 75 saved itself and wants to be called again; 130 interrupted.",
+        "Tab completion: `bellmark completion --help`.\n",
     ]
     root = click.Context(cli, info_name="bellmark", terminal_width=HELP_WIDTH, **cli.context_settings)
     parts += ["## bellmark\n", _help(root)]
