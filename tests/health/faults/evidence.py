@@ -177,10 +177,11 @@ healthy runs with a critical finding, a positive median lead.
 """
 TAIL = """## How these numbers came about
 
-The rules were settled on odd seeds before any run of the even seeds above was judged, with one exception. At the first
-reading `value_of_wrong_state` was missed under seed 4 (14 of 15 then): `wrong_targets` fired at a difference of 1e-3,
-and seed 1 would have said that this is too much (sick: 1.7e-4 to 3e-3, healthy: 1e-7). It fires at 3e-5 now, and that
-run is counted with the odd ones. Seed 2 is left out: seven of its runs had been looked at before rules were changed.
+The rules were settled on odd seeds before any run of the even seeds above was judged, with one exception, and controls
+as told below. At the first reading `value_of_wrong_state` was missed under seed 4 (14 of 15 then): `wrong_targets`
+fired at a difference of 1e-3, and seed 1 would have said that this is too much (sick: 1.7e-4 to 3e-3, healthy: 1e-7).
+It fires at 3e-5 now, and that run is counted with the odd ones. Seed 2 is left out: seven of its runs had been looked
+at before rules were changed.
 What was changed after runs of odd seeds had been looked at:
 
 - Order: a finding that names a mechanism stands before the symptoms that many mechanisms have (`diagnose`,
@@ -205,8 +206,20 @@ What was changed after runs of odd seeds had been looked at:
   rate fell from 0.56 to 0.12 in four evaluations; at a tenth they hold. Counted as healthy, those runs would be false
   alarms.
 
-- Dreamer's recipe for CartPole got a slow actor (1e-5) while even seeds were trained: its controls of seeds 4 and 6 and
-  the faults planted beside them, had hardly begun to learn in 1,400 steps, and `value_bias` of seed 4 is of such a run.
+Controls were changed once more **after runs of even seeds had been judged**: of 14 healthy ones three had a critical
+finding, PPO on CartPole under seeds 4 and 6 (`peak_then_collapse`) and dreamer under seed 4 (`value_bias`). The rules
+were left as they were, and other controls were sought on seeds 1 and 3:
+
+- PPO was really ill, under odd seeds too: it went from 500 to 200 and back again and again. With 512 rows an iteration,
+  batches are noise once all values are alike (a discount of 0.98 sees 50 steps of 500). A discount of 0.99 or 0.995, a
+  KL limit of 0.01, a quarter of the learning rate and advantages as they are did not help; 2,048 rows and 8 epochs did.
+- Dreamer's recipe had got a slow actor (1e-5), meant for 50,000 steps, while even seeds were trained: controls and the
+  faults beside them had hardly begun to learn. All that the recipe sets is set in the suite's table now.
+
+Runs of the former settings are not counted. That even seeds 4 and 6 were the reason for the change makes their healthy
+runs of these two tasks the less telling ones; nobody had seen any of seed 8. `unexplained_returns` keeps still in
+solved tasks since healthy PPO of seed 1, and `unseen_observation`, `saturated_support` and `no_gradient` were added
+then.
 
 Records come from several states of the code; a record counts where a run was asked for with the same overrides.
 
@@ -218,6 +231,11 @@ Records come from several states of the code; a record counts where a run was as
 - **A resume that restarts at 0** is not planted: checkpoints hold the whole state, and tests compare resumed runs with
   uninterrupted ones bit for bit. Rules do not see where attempts began.
 - **A crowded host** and work that became dearer (longer episodes, larger batches) look alike in the pace.
+- **A component that is not seen because it is small** and one that is not seen because nothing depends on it:
+  `unseen_observation` warns of both, of vectors only, and not before 1,000 updates.
+- **A policy that is about to fall**, from how fast it changes: no rule reads `policy/churn`. On CartPole, runs that
+  kept 500 to the end changed 3% to 30% of their choices between evaluations, one that drifted from 500 to 200 only 1%
+  to 7%.
 - **A fall with no mechanism that is measured** is told as a fall: `peak_then_collapse` and no cause before it.
 - What is named *from the configuration* is certain by construction and says nothing about how well curves are read:
   the count *from curves alone* is the harder test."""
