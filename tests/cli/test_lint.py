@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from bellmark.cli.lint import lint
+from bellmark.errors import UserError
 
 SWEEP = """
 question: Does it help?
@@ -59,3 +60,19 @@ def test_a_sweep_without_an_effect_is_told(tmp_path: Path) -> None:
     file = tmp_path / "question.yaml"
     file.write_text(SWEEP.format(effect=0))
     assert "no_effect_declared" in rules(asked(str(file))[1]["question"])
+
+
+def test_the_start_is_played_as_the_recipe_begins_from_it(tmp_path: Path) -> None:
+    _, found = asked("gae_ppo_finetune", "--play")
+    assert rules(found["gae_ppo_finetune"]).count("noisy_start") == 1
+    _, quiet = asked("gae_ppo_finetune", "start.max_log_std=-1.5", "--play")
+    assert "noisy_start" not in rules(quiet["gae_ppo_finetune"])
+    file = tmp_path / "question.yaml"
+    file.write_text(SWEEP.format(effect=0.5))
+    assert rules(asked(str(file), "--play")[1]["question"]).count("noisy_start") == 1  # of two cells with one start
+
+
+def test_a_run_from_nothing_has_no_start_to_play() -> None:
+    done = CliRunner().invoke(lint, ["tdmpc2", "--play"], standalone_mode=False)
+    assert isinstance(done.exception, UserError)
+    assert "tdmpc2 starts from no stored policy" in str(done.exception)

@@ -13,6 +13,9 @@ from bellmark.cli.complete import Override, RecipeName
 from bellmark.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
     from bellmark.health import Finding
 
 CRITICAL = 3  # exit code where something critical was found
@@ -22,7 +25,7 @@ STARTS, SAMPLES, SEED = 64, 4, 90_001
 @click.command()
 @click.argument("recipe", type=RecipeName())
 @click.argument("overrides", nargs=-1, type=Override())
-@click.option("--play", is_flag=True, help="Also play the start checkpoint, mean against sampled actions.")
+@click.option("--play", is_flag=True, help="Also play the start checkpoints, mean against sampled actions.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def lint(recipe: str, overrides: tuple[str, ...], play: bool, as_json: bool) -> int:
     """Name what is wrong with a configuration before its first step.
@@ -39,7 +42,7 @@ def lint(recipe: str, overrides: tuple[str, ...], play: bool, as_json: bool) -> 
     from bellmark.cli.doctor import print_findings
     from bellmark.cli.screen import console
 
-    found = _sweep(Path(recipe), overrides) if _is_sweep(recipe) else _recipe(recipe, overrides, play)
+    found = _sweep(Path(recipe), overrides, play) if _is_sweep(recipe) else _recipe(recipe, overrides, play)
     if as_json:
         click.echo(json.dumps({name: [asdict(f) for f in findings] for name, findings in found.items()}, indent=2))
     else:
@@ -67,29 +70,34 @@ def _recipe(recipe: str, overrides: tuple[str, ...], play: bool) -> dict[str, li
     resolved = resolve(recipe, overrides)
     config = flatten(resolved.tree)
     found = check(resolved.family, config)
-    if play:
-        start = config.get("start.checkpoint")
-        if not start or resolved.family != "finetune":
-            raise UserError(f"--play: {resolved.recipe} starts from no stored policy")
-        found += _played(str(start))
-    return {resolved.recipe: found}
+    return {resolved.recipe: found + (_played(resolved.recipe, [config]) if play else [])}
 
 
-def _played(checkpoint: str) -> list[Finding]:
-    """What speaks against a start policy."""
+def _played(name: str, configs: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """What speaks against the stored policies that these configurations start from, each played once.
+
+    Raises:
+        UserError: none of them improves a stored policy.
+    """
     from bellmark.health import Finding
     from bellmark.train.starts import examine
 
-    start = examine(checkpoint, task=None, starts=STARTS, samples=SAMPLES, seed=SEED)
-    seen = f"mean actions succeed in {start.deterministic:.0%}, sampled ones in {start.sampled:.0%}"
-    numbers = {"deterministic": start.deterministic, "sampled": start.sampled}
-    return [
-        Finding("noisy_start", "warning", None, f"{checkpoint}: {seen}", advice, "start.max_log_std=-1.5", numbers)
-        for advice in start.advice
-    ]
+    starts = {(c["start.checkpoint"], c["start.max_log_std"]) for c in configs if "start.max_log_std" in c}
+    if not starts:
+        raise UserError(f"--play: {name} starts from no stored policy that it improves (start=stored)")
+    found = []
+    for checkpoint, cut in sorted(starts):
+        start = examine(checkpoint, task=None, starts=STARTS, samples=SAMPLES, seed=SEED, max_log_std=cut)
+        seen = f"mean actions succeed in {start.deterministic:.0%}, sampled ones in {start.sampled:.0%}"
+        numbers = {"deterministic": start.deterministic, "sampled": start.sampled}
+        found += [
+            Finding(doubt.kind, "warning", None, f"{checkpoint}: {seen}", doubt.seen, doubt.advice, numbers)
+            for doubt in start.doubts
+        ]
+    return found
 
 
-def _sweep(file: Path, overrides: tuple[str, ...]) -> dict[str, list[Finding]]:
+def _sweep(file: Path, overrides: tuple[str, ...], play: bool) -> dict[str, list[Finding]]:
     """The design's findings under the sweep's name, then those of each cell that its baseline does not have."""
     from bellmark.cli.families import resolve
     from bellmark.config import flatten
@@ -117,5 +125,6 @@ def _sweep(file: Path, overrides: tuple[str, ...]) -> dict[str, list[Finding]]:
     shared = {s for s in shared if all(s in {f.sentence for f in found} for found in cells.values())}
     common = [f for f in next(iter(cells.values()), []) if f.sentence in shared]
     own = {arm: [f for f in found if f.sentence not in shared] for arm, found in cells.items()}
-    whole = {planned.sweep.name: [*lint_design(design), *common]}
+    played = _played(planned.sweep.name, [case.config for case in cases]) if play else []
+    whole = {planned.sweep.name: [*lint_design(design), *common, *played]}
     return {**whole, **{arm: found for arm, found in own.items() if found}}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,14 @@ UNDECIDED = (0.1, 0.9)  # success probability of a start state that can teach so
 NEAR_PERFECT, MUCH_NOISE, FEW_UNDECIDED = 0.9, 0.15, 0.5
 QUIETER_SAMPLES = 5  # episodes per state with the spread cut, paired with as many of its own
 CUT = -1.5  # log_std at which the users' later work begins
+
+
+class Doubt(NamedTuple):
+    """Something that speaks against a start."""
+
+    kind: str  # solved_start, noisy_start or decided_start
+    seen: str
+    advice: str
 
 
 @dataclass(frozen=True)
@@ -46,30 +55,44 @@ class Start:
         return self.deterministic - self.sampled
 
     @property
-    def advice(self) -> list[str]:
+    def doubts(self) -> list[Doubt]:
         """What speaks against this start, each with what to try; empty when nothing does."""
         found = []
         if self.deterministic > NEAR_PERFECT:
-            found.append(
-                f"its mean action already succeeds in {self.deterministic:.0%}: there is little left to learn; "
-                "begin from a weaker checkpoint"
-            )
+            seen = f"its mean action already succeeds in {self.deterministic:.0%}: there is little left to learn"
+            found.append(Doubt("solved_start", seen, "begin from a weaker checkpoint"))
         if self.noise_gap > MUCH_NOISE:
-            found.append(
-                f"{self.noise_gap:.0%} of its episodes fail by action noise alone: what improves may be noise, not "
-                "skill; " + (f"set start.max_log_std={CUT}" if self.log_std > CUT else "judge the mean action")
-            )
+            seen = f"{self.noise_gap:.0%} of its episodes fail by action noise alone: gains may be less noise, not skill"
+            cut = f"set start.max_log_std={CUT}" if self.log_std > CUT else "judge the mean action"
+            found.append(Doubt("noisy_start", seen, cut))
         if self.undecided < FEW_UNDECIDED:
-            found.append(
+            seen = (
                 f"only {self.undecided:.0%} of the start states are undecided ({self.dead:.0%} dead, {self.solved:.0%} "
-                "solved): advantages are zero in the others; an easier or harder start, or more noise"
+                "solved): advantages are zero in the others"
             )
+            found.append(Doubt("decided_start", seen, "an easier or harder start, or more noise"))
         return found
+
+    @property
+    def advice(self) -> list[str]:
+        """The same as lines."""
+        return [f"{doubt.seen}; {doubt.advice}" for doubt in self.doubts]
 
 
 @torch.no_grad()
-def examine(name: str, *, task: str | None, starts: int, samples: int, seed: int, threads: int = 1) -> Start:
+def examine(
+    name: str,
+    *,
+    task: str | None,
+    starts: int,
+    samples: int,
+    seed: int,
+    threads: int = 1,
+    max_log_std: float = float("inf"),
+) -> Start:
     """Play a stored policy from `starts` fixed states, `samples` times each with noise of its own.
+
+    `max_log_std` cuts its spread first, as the knob `start.max_log_std` does.
 
     Raises:
         UserError: no such checkpoint, a policy that is not a Gaussian of the finetune family, another task's policy.
@@ -84,6 +107,7 @@ def examine(name: str, *, task: str | None, starts: int, samples: int, seed: int
     with closing(config.task.make(starts, threads)) as env:
         policy = stored_policy(config, env, content["state"])
         assert isinstance(policy, GaussianPolicy)
+        policy.log_std.clamp_(max=max_log_std)
         greedy = play(policy, env, seed, deterministic=True).success
         own = np.stack([play(policy, env, seed, deterministic=False, noise=k).success for k in range(samples)])
         log_std = float(policy.log_std.mean())
