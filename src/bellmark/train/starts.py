@@ -62,7 +62,7 @@ class Start:
             seen = f"its mean action already succeeds in {self.deterministic:.0%}: there is little left to learn"
             found.append(Doubt("solved_start", seen, "begin from a weaker checkpoint"))
         if self.noise_gap > MUCH_NOISE:
-            seen = f"{self.noise_gap:.0%} of its episodes fail by action noise alone: gains may be less noise, not skill"
+            seen = f"{self.noise_gap:.0%} of its episodes fail by action noise alone: gains may be less noise, no skill"
             cut = f"set start.max_log_std={CUT}" if self.log_std > CUT else "judge the mean action"
             found.append(Doubt("noisy_start", seen, cut))
         if self.undecided < FEW_UNDECIDED:
