@@ -22,6 +22,7 @@ class Walks:
     horizon = 5
     action_repeat = 1
     exactness = Exactness.BITWISE
+    succeeds = True
 
     def __init__(self, num_envs: int) -> None:
         self.num_envs = num_envs

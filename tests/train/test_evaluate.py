@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from bellmark.agents.api import Decision, State
+from bellmark.envs.cartpole import CartPole
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe
 from bellmark.train.evaluate import evaluate, play
+from bellmark.train.worlds import summary
 
 
 class Constant:
@@ -71,6 +73,12 @@ def test_both_modes_are_repeatable_and_named():
     assert first["eval/success"] == 0.0
     assert 0 < first["eval/success_sampled"] < 1
     assert first["eval/episodes"] == 64
+
+
+def test_a_task_that_knows_no_success_has_none_recorded():
+    assert not [name for name in evaluate(Constant([0.0, 1.0]), CartPole().make(2), 3) if "success" in name]
+    assert "train/success" not in summary([(9.0, 9.0, 0.0)], succeeds=False)
+    assert summary([(9.0, 9.0, 0.0), (1.0, 2.0, 1.0)], succeeds=True)["train/success"] == 0.5
 
 
 def test_success_at_any_step_counts():

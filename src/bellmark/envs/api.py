@@ -87,6 +87,7 @@ class Simulation(Protocol):
     horizon: int  # control steps until truncation
     action_repeat: int  # simulator control intervals per agent step, for step accounting
     exactness: Exactness
+    succeeds: bool  # whether episodes can succeed or fail; where the task says nothing of it, no success is recorded
 
     @property
     def observation_space(self) -> gymnasium.spaces.Box[Any]:
@@ -158,6 +159,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         self.num_envs = simulation.num_envs
         self.horizon = simulation.horizon
         self.exactness = simulation.exactness
+        self.succeeds = simulation.succeeds
         self.single_observation_space = simulation.observation_space
         self.single_action_space = simulation.action_space
         self.observation_space = batch_space(simulation.observation_space, self.num_envs)

@@ -31,6 +31,7 @@ class OneByOne:
     """
 
     action_repeat = 1
+    succeeds = True  # it may say so at any step
 
     def __init__(self, worlds: Sequence[World], horizon: int) -> None:
         self.num_envs, self.horizon = len(worlds), horizon
@@ -112,6 +113,7 @@ class Together:
     """A `Simulation` of a vector environment that leaves resets to its caller; it steps all worlds or none."""
 
     action_repeat = 1
+    succeeds = True  # it may say so at any step
     exactness = Exactness.NONE
 
     def __init__(self, batch: VectorEnv[Any, Any, Any], horizon: int) -> None:

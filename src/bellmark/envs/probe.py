@@ -137,6 +137,7 @@ class ProbeSimulation:
     def __init__(self, num_envs: int, task: ProbeTask) -> None:
         self.num_envs = num_envs
         self.horizon = task.horizon
+        self.succeeds = task.best is not None
         size = task.seen(np.zeros(1)).shape[1]
         self.observation_space = gymnasium.spaces.Box(-1.0, 1.0, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)

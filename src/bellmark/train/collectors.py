@@ -117,6 +117,7 @@ class Collectors:
             UserError: worlds that cannot be shared evenly, or a learner that cannot be copied.
         """
         self.spec: Spec = spec_of(env)
+        self._succeeds = env.succeeds
         self._where, self._build, self._seed, self._append = where, build, seed, append
         self._worlds = share(env.num_envs, where)
         if not isinstance(learner, Portable):
@@ -175,7 +176,7 @@ class Collectors:
         waiting = sum(
             (int(r.count) - self._taken) * len(lanes) for r, lanes in zip(self._rings, self._lanes, strict=True)
         )
-        return {**summary(finished), "replay/waiting": float(waiting)}
+        return {**summary(finished, self._succeeds), "replay/waiting": float(waiting)}
 
     def state_dict(self) -> dict[str, Any]:
         """How many steps were taken; worlds and rings are not kept."""

@@ -123,17 +123,19 @@ def evaluate(
         "eval/return_std": float(greedy.returns.std()),
         "eval/discounted": float(greedy.discounted.mean()),
         "eval/discounted_std": float(greedy.discounted.std()),
-        "eval/success": float(greedy.success.mean()),
         "eval/length": float(greedy.length.mean()),
         "eval/episodes": float(env.num_envs),
         **greedy.noted,
     }
+    if env.succeeds:
+        metrics["eval/success"] = float(greedy.success.mean())
     if not sampled:
         return {**metrics, "eval/steps": float(greedy.length.sum())}
     drawn = play(policy, env, seed, deterministic=False, watch=watch)
-    means = {"eval/return_sampled": drawn.returns.mean(), "eval/success_sampled": drawn.success.mean()}
-    taken = float(greedy.length.sum() + drawn.length.sum())
-    return {**metrics, **{name: float(mean) for name, mean in means.items()}, "eval/steps": taken}
+    metrics["eval/return_sampled"] = float(drawn.returns.mean())
+    if env.succeeds:
+        metrics["eval/success_sampled"] = float(drawn.success.mean())
+    return {**metrics, "eval/steps": float(greedy.length.sum() + drawn.length.sum())}
 
 
 @torch.no_grad()

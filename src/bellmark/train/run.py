@@ -225,7 +225,7 @@ class Loop:
         self._log({**self._row, **judged})
         self._row = {}
         if due or time.monotonic() - self._saved_at > self._config.checkpoints.seconds:
-            self._save(judged.get(self._config.headline))
+            self._save(judged.get(self._config.headline, judged.get("eval/return")))
         if due:
             self.ill = self._doctor.examine()
 

@@ -67,13 +67,13 @@ def command(action: Tensor, spec: Spec) -> Any:
     return host.argmax(-1).numpy() if spec.discrete else host.clamp(-1, 1).numpy()
 
 
-def summary(finished: Sequence[Finished]) -> Metrics:
-    """Means over episodes; nothing where there are none."""
+def summary(finished: Sequence[Finished], succeeds: bool) -> Metrics:
+    """Means over episodes, nothing where there are none; no success where the task knows none."""
     if not finished:
         return {}
-    names = ("train/return", "train/length", "train/success")
-    means = dict(zip(names, np.asarray(finished, dtype=np.float64).mean(axis=0).tolist(), strict=True))
-    return {**means, "train/episodes": float(len(finished))}
+    returned, length, success = np.asarray(finished, dtype=np.float64).mean(axis=0).tolist()
+    means = {"train/return": returned, "train/length": length, "train/episodes": float(len(finished))}
+    return {**means, "train/success": success} if succeeds else means
 
 
 class Players(Protocol):
@@ -189,7 +189,7 @@ class Worlds:
 
     def news(self) -> Metrics:
         """Means over the episodes that ended since the last call; nothing where none did."""
-        return summary(self.take_finished())
+        return summary(self.take_finished(), self.env.succeeds)
 
     def take_finished(self) -> list[Finished]:
         """The episodes that ended since the last call, in the order of the worlds where several ended at once."""

@@ -27,7 +27,7 @@ class Walk:
     """x moves by the action, pays 1 where it ends up above 1/2, and ends above 2: returns are as random as actions."""
 
     num_envs: int
-    horizon, action_repeat, exactness = 8, 1, Exactness.BITWISE
+    horizon, action_repeat, exactness, succeeds = 8, 1, Exactness.BITWISE, True
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
     action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bellmark.agents.api import Metrics
 from bellmark.agents.finetune.advantages import Context, Estimate
@@ -29,10 +29,10 @@ from bellmark.agents.finetune.rollout import Rollout
 from bellmark.agents.finetune.rollout import collect as roll
 from bellmark.agents.finetune.schedules import Source
 from bellmark.envs.api import Snapshot
+from bellmark.nets.fused_adam import cut_and_step
 from bellmark.nets.memory import keep_freed_memory
 from bellmark.ops import policy_losses
 
-CUT_EPS = 1e-6  # of torch's clip_grad_norm_
 RATIO_MOVED = 0.2  # policy/clip_share is the share of rows whose probability ratio has moved further than this
 
 Weights = Mapping[str, Any]  # a checkpoint as loaded: "policy", "critic", ...
@@ -53,10 +53,10 @@ class FinetuneAgent:
         self.env = config.task.make(config.collect.envs, threads)
         self.policy = self._start_policy(load)
         self.critic = self._start_critic(load)
-        self._parameters = [*self.policy.parameters(), *self.critic.joint_parameters()]
-        self.optimizer = torch.optim.Adam(
-            self._parameters, lr=config.optimizer.lr, eps=config.optimizer.eps, fused=True
-        )
+        mine = list(self.policy.parameters())
+        self._policy_tensors = len(mine)  # the first of the optimiser's
+        trained = [*mine, *self.critic.joint_parameters()]
+        self.optimizer = torch.optim.Adam(trained, lr=config.optimizer.lr, eps=config.optimizer.eps, fused=True)
         self.obs, _ = self.env.reset(seed=config.seed)
         self._running_return = np.zeros(config.collect.envs)
         self._held: list[Rollout] = []  # what is learned from
@@ -84,7 +84,7 @@ class FinetuneAgent:
         phases["time/update"] = time.perf_counter() - began
         self.step += self.config.collect.envs * self.config.collect.steps
         return {
-            **_episode_metrics(held[-1]),
+            **_episode_metrics(held[-1], self.env.succeeds),
             **_advantage_metrics(self._estimate.advantage),
             **self._estimate.metrics,
             **learned,
@@ -172,7 +172,7 @@ class FinetuneAgent:
         warming_up = self.step < self.config.critic.warmup_iterations * collect.envs * collect.steps
         weight = {"policy": float(not warming_up), "value": update.value_coef, "entropy": update.entropy_coef}
         losses: dict[str, Tensor] = {}
-        kl = moved = grad_norm = torch.zeros(())
+        kl, log_ratio, norms = torch.zeros(()), torch.zeros(1), torch.zeros(1)
         taken = 0
         columns = (obs_BO, action_BA, old_log_prob_B, signal_B, estimate.value_target)
         for obs_bO, action_bA, old_log_prob_b, signal_b, target_b in self._minibatches(columns):
@@ -180,7 +180,6 @@ class FinetuneAgent:
             log_ratio = log_prob - old_log_prob_b
             with torch.no_grad():
                 kl = policy_losses.kl_estimate(log_ratio)
-                moved = (log_ratio.exp() - 1).abs().gt(RATIO_MOVED).float().mean()
             if kl > update.target_kl:
                 break
             losses = {
@@ -189,17 +188,19 @@ class FinetuneAgent:
                 "entropy": -self.policy.entropy(),
             }
             assert losses.keys() == weight.keys()
-            grad_norm = self._descend(sum((weight[k] * losses[k] for k in losses if weight[k]), torch.zeros(())))
+            sum((weight[k] * losses[k] for k in losses if weight[k]), torch.zeros(())).backward()
+            norms = cut_and_step(self.optimizer, self.config.optimizer.max_grad_norm)
             taken += 1
         return {
             **{f"loss/{name}": float(loss.detach()) for name, loss in losses.items()},
             **update.statistics(signal_B),
             "policy/kl": float(kl),
-            "policy/clip_share": float(moved),
+            "policy/clip_share": float((log_ratio.detach().exp() - 1).abs().gt(RATIO_MOVED).float().mean()),
             "policy/entropy": float(self.policy.entropy().detach()),
             "policy/log_std": float(self.policy.log_std.detach().mean()),
-            "grad/norm": float(grad_norm),
-            **self._norms(grad_norm),
+            "grad/norm": float(norms.norm()),
+            "grad/policy": float(norms[: self._policy_tensors].norm()),
+            "grad/critic": float(norms[self._policy_tensors :].norm()),
             "update/gradient_steps": float(taken),
         }
 
@@ -208,22 +209,6 @@ class FinetuneAgent:
         for _ in range(self.config.update.epochs):
             order = torch.randperm(len(columns[0]), generator=self.generator)
             yield from zip(*(column[order].chunk(self.config.update.minibatches) for column in columns), strict=True)
-
-    def _descend(self, loss: Tensor) -> Tensor:
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.optimizer.max_grad_norm)
-        self.optimizer.step()
-        return norm
-
-    def _norms(self, whole: Tensor) -> Metrics:
-        """Of each part's gradient in the last step, before it was cut; 0 where the update took none."""
-        kept = min(1.0, self.config.optimizer.max_grad_norm / (float(whole) + CUT_EPS))
-        parts = {"policy": self.policy.parameters(), "critic": self.critic.joint_parameters()}
-        found = {name: [p.grad for p in part if p.grad is not None] for name, part in parts.items()}
-        if not whole:
-            return dict.fromkeys((f"grad/{name}" for name in parts), 0.0)
-        return {f"grad/{name}": float(nn.utils.get_total_norm(some)) / kept for name, some in found.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """All that decides the future of this run."""
@@ -273,14 +258,14 @@ class FinetuneAgent:
         return critic
 
 
-def _episode_metrics(rollout: Rollout) -> Metrics:
+def _episode_metrics(rollout: Rollout, succeeds: bool) -> Metrics:
     if not rollout.episode_returns:
         return {}
-    return {
+    means = {
         "train/return": float(np.mean(rollout.episode_returns)),
-        "train/success": float(np.mean(rollout.episode_successes)),
         "train/episodes": float(len(rollout.episode_returns)),
     }
+    return {**means, "train/success": float(np.mean(rollout.episode_successes))} if succeeds else means
 
 
 def _advantage_metrics(advantage: Tensor) -> Metrics:

@@ -33,6 +33,7 @@ class PictureSimulation:
         self.wrapped = simulation
         self.num_envs, self.horizon = simulation.num_envs, simulation.horizon
         self.action_repeat, self.exactness = simulation.action_repeat, simulation.exactness
+        self.succeeds = simulation.succeeds
         self.observation_space = gymnasium.spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
         self.action_space = simulation.action_space
         self.failures = getattr(simulation, "failures", None)

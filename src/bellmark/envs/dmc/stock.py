@@ -34,6 +34,7 @@ class StockSimulation:
     """A `Simulation` of n dm_control environments of one task (see `bellmark.envs.api`)."""
 
     exactness = Exactness.BITWISE
+    succeeds = False
 
     def __init__(
         self,

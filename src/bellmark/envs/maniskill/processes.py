@@ -34,6 +34,7 @@ class Apart:
 
     action_repeat = PickCubeV1.action_repeat
     exactness = PickCubeV1.exactness
+    succeeds = PickCubeV1.succeeds
 
     def __init__(self, num_envs: int, processes: int, *, reward: str, horizon: int) -> None:
         self.num_envs, self.horizon = num_envs, horizon

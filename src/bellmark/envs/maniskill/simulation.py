@@ -33,6 +33,7 @@ class PickCubeV1:
 
     action_repeat = 1
     exactness = Exactness.APPROXIMATE
+    succeeds = True
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (42,), np.float32)
     action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
     SAVED = ("reading", "cube_velocity")  # what `save` gives, in this order

@@ -28,6 +28,7 @@ class Together:
 
     action_repeat = PickCubeV1.action_repeat
     exactness = PickCubeV1.exactness
+    succeeds = PickCubeV1.succeeds
     observation_space = PickCubeV1.observation_space
     action_space = PickCubeV1.action_space
 
