@@ -67,6 +67,7 @@ RECORDED = (
     ),
     Rule("weak_advantages", "warning", ("critic/return_correlation",), policy.weak_advantages, FINETUNE),
     Rule("slowed_down", "warning", ("throughput/updates",), machine.slowed_down, MODELS),
+    Rule("counters_restart", "critical", ("steps/updates",), machine.counters_restart, MODELS),
     Rule("noisy_start", "warning", ("eval/success", "eval/success_sampled"), machine.noisy_start, FINETUNE),
     Rule("update_cut_short", "warning", ("update/gradient_steps",), policy.update_cut_short, FINETUNE),
 )

@@ -103,6 +103,7 @@ PROBE: Mapping[str, str] = {  # rule -> the ability in question; empty: all
     "prior_sees_answer": "policy-from-obs",
     "no_gradient": "",
     "false_ends": "terminal",
+    "counters_restart": "",
     "open_loop_drift": "policy-from-obs",
     "unseen_observation": "policy-from-obs",
 }

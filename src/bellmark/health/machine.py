@@ -1,4 +1,4 @@
-"""Rules on where a run takes place and where it starts from."""
+"""Rules on where a run takes place, where it starts from and how it is continued."""
 
 from __future__ import annotations
 
@@ -58,4 +58,28 @@ def noisy_start(case: Case) -> Finding | None:
         "start.max_log_std=-1.5",
         {"greedy": greedy, "sampled": sampled},
         ("eval/success", "eval/success_sampled"),
+    )
+
+
+def counters_restart(case: Case) -> Finding | None:
+    """Symptom: the number of updates made goes back while environment steps go on.
+
+    Causes: a resume that restored only a part of the agent: counters, and with them warm-ups, schedules and gates,
+    begin anew, and often actor, critic or optimiser with them.
+    Try: compare a resumed run with an uninterrupted one (`bellmark diff`); look at what the checkpoint holds.
+    """
+    updates = case.curve("steps/updates")
+    back = np.flatnonzero(np.diff(updates.value) < 0)
+    if not len(back):
+        return None
+    at = int(back[0]) + 1
+    return Finding(
+        "counters_restart",
+        "critical",
+        int(updates.step[at]),
+        f"updates go back from {updates.value[at - 1]:,.0f} to {updates.value[at]:,.0f} at step {updates.step[at]:,}",
+        "a resume that restored only a part of the agent",
+        "look at what the checkpoint holds; compare with an uninterrupted run",
+        {"before": float(updates.value[at - 1]), "after": float(updates.value[at])},
+        ("steps/updates", "eval/return"),
     )

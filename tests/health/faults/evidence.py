@@ -218,8 +218,8 @@ were left as they were, and other controls were sought on seeds 1 and 3:
 
 Runs of the former settings are not counted. That even seeds 4 and 6 were the reason for the change makes their healthy
 runs of these two tasks the less telling ones; nobody had seen any of seed 8. `unexplained_returns` keeps still in
-solved tasks since healthy PPO of seed 1, and `unseen_observation`, `saturated_support` and `no_gradient` were added
-then.
+solved tasks since healthy PPO of seed 1, and `unseen_observation`, `saturated_support`, `no_gradient` and
+`counters_restart` were added then.
 
 Records come from several states of the code; a record counts where a run was asked for with the same overrides.
 
@@ -228,8 +228,8 @@ Records come from several states of the code; a record counts where a run was as
 - **A return of one's own** and a wrong one: `wrong_targets` knows the lambda return only.
 - **A leak of the critic's gradient** into its targets is seen as such, not how much it matters.
 - **Early stop on the training metric** cannot be planted: `evaluation.stop.metric` takes metrics of evaluations only.
-- **A resume that restarts at 0** is not planted: checkpoints hold the whole state, and tests compare resumed runs with
-  uninterrupted ones bit for bit. Rules do not see where attempts began.
+- **A resume that forgets** is seen by the counter of updates going back (`counters_restart`, planted within a process:
+  half-way, actor, critic and counters are new). One that keeps its counters and loses weights is told as a fall.
 - **A crowded host** and work that became dearer (longer episodes, larger batches) look alike in the pace.
 - **A component that is not seen because it is small** and one that is not seen because nothing depends on it:
   `unseen_observation` warns of both, of vectors only, and not before 1,000 updates.

@@ -16,6 +16,7 @@ from bellmark.agents.dreamer import agent as dreamer
 from bellmark.agents.dreamer import imagination, selfchecks
 from bellmark.agents.dreamer.imagination import Dream, Worth
 from bellmark.agents.dreamer.losses import Lesson, Model
+from bellmark.agents.dreamer.world import Networks
 from bellmark.agents.finetune.agent import FinetuneAgent
 from bellmark.agents.tdmpc.networks import Networks as TdmpcNetworks
 from bellmark.nets.rssm import Rssm
@@ -183,4 +184,24 @@ def heads_begin_equal() -> Planted:
                 parameter.data[:] = parameter.data[:1].clone()
 
     with patch.object(TdmpcNetworks, "__init__", wrong):
+        yield
+
+
+@contextmanager
+def resumed_from_nothing() -> Planted:
+    """Half-way, what a resume does that restores the world model alone: a fresh actor and critic, counters at 0."""
+    right: Callable[[Online], bool] = Online._update
+
+    def wrong(loop: Online) -> bool:
+        learner: Any = loop.learner
+        if loop.step > loop.total / 2 and not getattr(loop, "forgot", False):
+            fresh = Networks(learner.spec, learner.config.model, torch.Generator().manual_seed(learner.config.seed))
+            for part in ("policy", "value"):
+                getattr(learner.nets, part).load_state_dict(getattr(fresh, part).state_dict())
+            loop.updates = learner.updates = 0
+            loop._pace.mark(loop.step, 0)
+            loop.forgot = True  # type: ignore[attr-defined]
+        return right(loop)
+
+    with patch.object(Online, "_update", wrong):
         yield

@@ -104,6 +104,8 @@ FAULTS = (
           (SHORT,), patches.padding_counts_as_ends),
     Fault("collector_ahead", "collector far ahead of the learner", DREAMER, ("replay_pacing",),
           (SHORT,), patches.collector_runs_ahead),
+    Fault("resumed_from_nothing", "resume that restarts at 0, with a fresh actor and critic", DREAMER,
+          ("counters_restart",), (SHORT,), patches.resumed_from_nothing),
     Fault("crowded_host", "other trainers take the host", DREAMER, ("slowed_down",), (SHORT,), patches.host_is_crowded),
     Fault("foreign_rerollouts", "optimal policy's re-rollouts on a weaker policy's data", REROLL,
           ("one_sided_advantages",)),
