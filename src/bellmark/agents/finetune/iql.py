@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bellmark import ops
 from bellmark.agents.finetune.networks import ActionValues, pair
 from bellmark.agents.finetune.transitions import Transitions, minibatches, transitions
 from bellmark.agents.finetune.values import follow, reset
+from bellmark.nets.fused_adam import cut_and_step
 
 if TYPE_CHECKING:
     from bellmark.agents.finetune.critics import Iql, Lesson
@@ -81,10 +82,8 @@ def gradient_step(critic: ActionValues, batch: Transitions, expectile: float, op
     """One step on the losses of Q and V together: neither reaches the other's parameters."""
     with torch.enable_grad():
         loss_q, loss_v = losses(critic, batch, expectile)
-        optimizer.zero_grad()
         (loss_q + loss_v).backward()
-    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], MAX_NORM)
-    optimizer.step()
+    cut_and_step(optimizer, MAX_NORM)
 
 
 def losses(critic: ActionValues, batch: Transitions, expectile: float) -> tuple[Tensor, Tensor]:

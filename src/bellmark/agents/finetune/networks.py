@@ -76,7 +76,7 @@ class Critic(nn.Module):
 
     def loss(self, obs: Tensor, target: Tensor) -> Tensor:
         """Half the mean squared error to value targets (B,)."""
-        return 0.5 * (self(obs) - target).square().mean()
+        return 0.5 * nn.functional.mse_loss(self(obs), target)
 
     def joint_loss(self, obs: Tensor, target: Tensor) -> Tensor:
         """Its loss: the policy's minibatches train it too."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bellmark import ops
+from bellmark.nets.fused_adam import cut_and_step
 
 if TYPE_CHECKING:
     from bellmark.agents.finetune.rollout import Rollout
@@ -82,8 +83,6 @@ def fit(
     with torch.enable_grad():
         for batch in rows:
             value = loss(batch)
-            optimizer.zero_grad()
             value.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, max_norm)
-            optimizer.step()
+            cut_and_step(optimizer, max_norm)
     return float(value.detach())

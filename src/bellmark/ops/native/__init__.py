@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-SOURCES = (HERE / "rssm.c", HERE / "places.c", HERE / "bins.c", HERE / "tanh.c")
+SOURCES = (HERE / "rssm.c", HERE / "places.c", HERE / "bins.c", HERE / "tanh.c", HERE / "adam.c", HERE / "gauss.c")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
 COMPILE_SECONDS = 120
 log = logging.getLogger(__name__)
 
-P, N = ctypes.c_void_p, ctypes.c_int64
+P, N, F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 SIGNATURES = {
     "use": (P,),
     "norm_silu": (N, N, P, N, P, P, P, N, P, N, P),
@@ -42,6 +42,10 @@ SIGNATURES = {
     "mean_bin": (N, N, *[P] * 4),
     "normaliser": (N, N, P, P),
     "weighed_softmax": (N, N, *[P] * 4),
+    "gradient_squares": (P, N, P),
+    "adam": (P, N, *[F] * 6),
+    "gauss_log_prob": (N, N, *[P] * 3, F, P, P),
+    "gauss_log_prob_back": (N, N, *[P] * 5),
     "tanh_layers": (P, N, N, N, N, *[P] * 3),
     "tanh_layers_back": (P, N, N, N, *[P] * 4, N),
 }
