@@ -138,7 +138,7 @@ ILL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "no_memory_gradient": ({"model/memory_gradient": np.zeros(N)}, {}),
     "false_ends": ({"dream/continue": np.full(N, 0.5)}, {"learning.discount.horizon": 333.0}),
-    "open_loop_drift": ({"model/open_loop_error": after(20, 1.4, "model/open_loop_error")}, {}),
+    "open_loop_drift": ({"model/open_loop_error": after(20, 2.4, "model/open_loop_error")}, {}),
     "unseen_observation": ({"model/explained_least": np.full(N, -1.2)}, {"loss.rec": 1.0}),
     "slowed_down": ({"throughput/updates": after(20, 2.0, "throughput/updates")}, {}),
     "counters_restart": ({"steps/updates": np.concatenate([np.arange(20.0), np.arange(20.0)]) * 5_000}, {}),
