@@ -18,7 +18,7 @@ from bellmark.envs.cartpole import CartPole
 from bellmark.envs.custom import Custom
 from bellmark.envs.dmc import Dmc
 from bellmark.envs.humanoid import H1
-from bellmark.envs.maniskill import ManiSkill
+from bellmark.envs.maniskill import MOST, ManiSkill
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe
 
@@ -109,4 +109,10 @@ class Finetune(Config):
         for refuse, reason in refusals(self):
             if refuse:
                 raise ValueError(reason)
+        worlds = self.advantage.worlds if isinstance(self.advantage, Branch | TimestepMean) else 0
+        if isinstance(self.task, ManiSkill) and self.task.simulator == "cpu" and worlds > MOST:
+            raise ValueError(
+                f"advantage.worlds={worlds} is too many for task=maniskill, where each is a PhysX scene of its own "
+                f"(at most {MOST}): set advantage.worlds=512, which changes no result"
+            )
         return self

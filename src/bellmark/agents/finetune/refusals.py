@@ -13,7 +13,6 @@ from bellmark.agents.finetune.branches import Branch, Frozen, Nothing, TimestepM
 from bellmark.agents.finetune.critics import Continued, FromStart, GaePretrained, Iql, Joint, NoCritic, Returns, Td
 from bellmark.agents.finetune.schedules import Iterate, Offline, Once, Replay
 from bellmark.agents.finetune.updates import Pg, Ppo
-from bellmark.envs.maniskill import MOST, ManiSkill
 
 if TYPE_CHECKING:
     from bellmark.agents.finetune.config import Finetune
@@ -129,11 +128,6 @@ def _simulation(c: Finetune) -> Refusals:
             and isinstance(advantage.allocation, Needed)
             and not advantage.n_q == advantage.n_v >= advantage.allocation.pilot,
             "advantage.allocation=needed shares pairs out: n_q and n_v must be equal, and at least its pilot",
-        ),
-        (
-            isinstance(c.task, ManiSkill) and c.task.simulator == "cpu" and advantage.worlds > MOST,
-            f"advantage.worlds={advantage.worlds} is too many for task=maniskill, where each "
-            f"is a PhysX scene of its own (at most {MOST}): set advantage.worlds=512, which changes no result",
         ),
         (
             c.reward_scale != 1,
