@@ -108,6 +108,47 @@ def test_targets_that_are_all_alike_need_no_explaining() -> None:
     assert [f.rule for f in diagnose(fallen, ["unexplained_returns"])] == ["unexplained_returns"]
 
 
+def test_two_surprises_or_small_ones_are_no_spike() -> None:
+    name = "surprise/total_log_ratio"
+    calm = np.asarray(case().curve(name).value)
+    often = np.isin(np.arange(N), [25, 31, 34])
+    (finding,) = diagnose(case({name: np.where(often, 0.7, calm)}), ["surprise_spike"])
+    assert finding.step == 25_000 and "2.0 times" in finding.sentence  # e^0.7 = 2.01
+    for harmless in (
+        np.where(often, 0.38, calm),  # far out of the range, yet below ln 1.5 = 0.405
+        np.where(often & (np.arange(N) > 25), 0.7, calm),  # twice
+        np.where(np.isin(np.arange(N), [21, 30, 39]), 0.7, calm),  # not within ten rows
+    ):
+        assert diagnose(case({name: harmless}), ["surprise_spike"]) == []
+
+
+def test_a_learner_waits_only_for_other_processes_and_while_it_learns() -> None:
+    waits = {"time/collect": np.full(N, 12.0), "replay/waiting": np.zeros(N)}
+    (finding,) = diagnose(case(waits), ["learner_waits"])
+    assert finding.evidence["share"] == pytest.approx(12 / 30) and finding.cause.startswith("worlds step")
+    (finding,) = diagnose(case({**waits, "replay/waiting": np.full(N, 93.0)}), ["learner_waits"])
+    assert "one process" in finding.cause
+    assert diagnose(case({**waits, "throughput/updates": np.zeros(N)}), ["learner_waits"]) == []
+    curves = {k: v for k, v in case(waits).curves.items() if k != "replay/waiting"}
+    assert diagnose(Case("dreamer", {}, curves), ["learner_waits"]) == []  # inline: this is stepping
+
+
+def test_replay_is_turned_over_only_when_it_is_full_and_small() -> None:
+    pace = {"steps/updates": np.linspace(0, 1250, N)}  # 39,000 steps: 3,120 per 100 updates
+    (finding,) = diagnose(case(pace, {"collect.capacity": 10_000}), ["replay_turnover"])
+    assert finding.evidence["steps"] == pytest.approx(3120) and finding.step == 11_000
+    assert finding.advice == "collect.capacity=32000"  # 3120 are a tenth of 31,200
+    for capacity in (16_000, 50_000):  # less than a fifth; never full
+        assert diagnose(case(pace, {"collect.capacity": capacity}), ["replay_turnover"]) == []
+
+
+def test_lint_foresees_the_turnover_of_replay() -> None:
+    asked = {"train_ratio": 32.0, "batch": 16, "length": 64, "steps": 100_000}  # 1024 / 32 = 32 steps per update
+    for capacity, told in ((10_000, ["replay_turnover"]), (17_000, []), (200_000, [])):
+        found = [f.rule for f in lint("dreamer", {**asked, "collect.capacity": capacity})]
+        assert [rule for rule in found if rule == "replay_turnover"] == told
+
+
 def test_a_component_that_is_not_seen_is_told_after_some_learning() -> None:
     unseen_for = {"model/explained_least": np.full(N, -0.5), "model/explained_least_index": np.full(N, 2.0)}
     (finding,) = diagnose(case(unseen_for, {"loss.rec": 2.0}), ["unseen_observation"])

@@ -54,6 +54,11 @@ BASE: dict[str, Any] = {
     "steps/updates": np.linspace(10_000, 200_000, N),
     "replay/ratio": np.full(N, 32.0),
     "gate/learns": np.full(N, 1.0),
+    "surprise/total_log_ratio": -0.1 + 0.05 * NOISE,
+    "surprise/max_component_log_ratio": 0.2 + 0.05 * NOISE,
+    "time/collect": np.full(N, 2.0),
+    "time/update": np.full(N, 18.0),
+    "replay/waiting": np.full(N, 32.0),
     "advantage/positive": np.full(N, 0.5),
     "advantage/mean": np.full(N, 0.01),
     "advantage/std": np.full(N, 0.2),
@@ -105,6 +110,16 @@ ILL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "action_blind_model": ({"model/action_gap": np.full(N, 1e-5)}, {}),
     "model_lag": ({"loss/consistency": np.full(N, 0.1), "model/consistency_held_out": np.full(N, 0.3)}, {}),
     "loss_spike": ({"loss/dyn": np.where(np.isin(np.arange(N), [25, 30, 35]), 6.0, BASE["loss/dyn"])}, {}),
+    "surprise_spike": (
+        {
+            "surprise/max_component_log_ratio": np.where(
+                np.isin(np.arange(N), [30, 34, 39]), 1.1, BASE["surprise/max_component_log_ratio"]
+            )
+        },
+        {},
+    ),
+    "learner_waits": ({"time/collect": after(20, 12.0, "time/collect"), "replay/waiting": np.zeros(N)}, {}),
+    "replay_turnover": ({"steps/updates": np.linspace(0, 1250, N)}, {"collect.capacity": 10_000}),
     "starved_actor": ({"gate/learns": after(10, 0.1, "gate/learns")}, {}),
     "silent_losses": ({"loss/policy": after(20, 0.0, "loss/policy")}, {}),
     "no_gradient": ({"grad/policy": after(15, 0.0, "grad/policy")}, {}),

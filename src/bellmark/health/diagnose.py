@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bellmark.errors import unknown
-from bellmark.health import design, machine, model, policy, returns, selfchecks, setup, values, world
+from bellmark.health import design, machine, model, pacing, policy, returns, selfchecks, setup, values, world
 from bellmark.health.case import Case, Finding, Kind, Rule, Severity
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")  # the gravest first
@@ -50,11 +50,20 @@ RECORDED = (
     Rule("unseen_observation", "warning", ("model/explained_least",), world.unseen_observation, DREAMER),
     Rule("open_loop_drift", "warning", ("model/open_loop_error",), world.open_loop_drift, MODELS, kind="symptom"),
     Rule("model_lag", "warning", (), model.model_lag, kind="symptom"),
+    Rule("surprise_spike", "warning", tuple(model.SURPRISED), model.surprise_spike, DREAMER, kind="symptom"),
     Rule("loss_spike", "warning", (), policy.loss_spike, kind="symptom"),
     Rule("starved_actor", "critical", ("gate/learns",), model.starved_actor, DREAMER),
     Rule("silent_losses", "critical", ("loss/policy",), policy.silent_losses),
     Rule("no_gradient", "critical", ("grad/policy",), model.no_gradient, MODELS),
     Rule("replay_pacing", "warning", ("replay/ratio",), model.replay_pacing, DREAMER),
+    Rule(
+        "learner_waits",
+        "info",
+        ("replay/waiting", "time/collect", "time/update"),
+        pacing.learner_waits,
+        MODELS,
+        kind="note",
+    ),
     Rule("entropy_collapse", "critical", ("policy/entropy", "eval/return"), policy.entropy_collapse, DREAMER),
     Rule("log_std_oscillation", "warning", ("policy/log_std",), policy.log_std_oscillation, CONTINUOUS),
     Rule("actor_loss_rise", "warning", ("loss/policy", "eval/return"), policy.actor_loss_rise, kind="symptom"),
@@ -84,6 +93,7 @@ SETUP = (
     Rule("optimistic_evaluation", "warning", (), setup.optimistic_evaluation, TDMPC),
     Rule("long_sequences", "critical", (), design.long_sequences, MODELS),
     Rule("unmet_ratio", "warning", (), design.unmet_ratio, MODELS),
+    Rule("replay_turnover", "warning", (), pacing.replay_turnover, MODELS),
     Rule("never_learns", "critical", (), design.never_learns, ("dreamer", "finetune")),
     Rule("idle_knob", "warning", (), design.idle_knob, kind="note"),
     Rule("short_evaluation", "info", (), setup.short_evaluation, kind="note"),

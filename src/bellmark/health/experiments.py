@@ -67,6 +67,7 @@ TRAIN: Mapping[str, Change] = {  # rule -> what to train otherwise
     "shared_bootstrap": LOCAL,
     "dead_free_bits": lambda case, finding: finding.advice,
     "model_lag": _times("train_ratio", 2),
+    "surprise_spike": _times("train_ratio", 2),
     "unseen_observation": _times("loss.rec", HEAVIER),
     "starved_actor": _set("gating=open"),
     "silent_losses": _set("gating=open"),
@@ -88,6 +89,7 @@ TRAIN: Mapping[str, Change] = {  # rule -> what to train otherwise
     "optimistic_evaluation": _set("planner.optimism_eval=0"),
     "long_sequences": _shorter,
     "unmet_ratio": _set("collect.insert_every=1"),
+    "replay_turnover": lambda case, finding: finding.advice,
     "never_learns": _first(_set("gating.warmup=0"), _set("critic.warmup_iterations=0")),
     "short_evaluation": _set("evaluation.episodes=100"),
 }
@@ -112,7 +114,8 @@ JUDGE: Mapping[str, str] = {  # rule -> how to look at the run again
     "value_against_return": "--sampled",
     "no_memory_gradient": "--dreams",
 }
-ELSEWHERE: Mapping[str, str] = {"slowed_down": "ps aux --sort=-%cpu | head"}
+CROWDED = "ps aux --sort=-%cpu | head"
+ELSEWHERE: Mapping[str, str] = {"slowed_down": CROWDED, "learner_waits": CROWDED}
 
 
 def command(finding: Finding, case: Case, of: Subject) -> str:
