@@ -59,7 +59,7 @@ RECORDED = (
     Rule(
         "learner_waits",
         "info",
-        ("replay/waiting", "time/collect", "time/update"),
+        ("time/collect", "time/update"),  # and replay/waiting, which only collectors elsewhere record
         pacing.learner_waits,
         MODELS,
         kind="note",

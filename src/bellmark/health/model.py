@@ -135,8 +135,8 @@ def surprise_spike(case: Case) -> Finding | None:
     """Symptom: the world model's loss is, again and again, far above what it has been of late.
 
     A row's mean must lie 6 robust standard deviations above the 50 rows before it, and the weighted loss at 1.5 times
-    (or a single term at twice) its running average, in 3 of 10 rows. Recorded with `gating=gated` alone, and as means
-    over a row of the record: rows of many hundred updates hide a short spike.
+    (or a single term at twice) its running average, in 3 of 10 rows. Rows are means over their updates: those of many
+    hundred updates hide a short spike.
 
     Causes: the policy has come to states that replay hardly holds; the task changed; the model's step is too large.
     Try: more updates of the model per step; look at the episodes of those steps; keep the checkpoint of before.
