@@ -51,7 +51,7 @@ def test_an_episode_of_k_steps_is_k_plus_1_rows_aligned_as_the_protocol_says():
     assert columns["steps"].tolist() == [[0, 1, 2, 3, 4, -1] * 2 + [0]] * 2
     assert (columns["action"][:, [5, 11]] == 0).all()  # the final observation's action is blank
     assert (columns["action"][:, :5] != 0).all()
-    assert worlds.news() == {"train/return": 5.0, "train/length": 5.0, "train/success": 0.0, "train/episodes": 4.0}
+    assert worlds.news() == {"train/return": 5.0, "train/length": 5.0, "train/episodes": 4.0}
     assert worlds.news() == {}
 
 

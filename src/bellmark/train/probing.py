@@ -73,7 +73,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
         "batch": 16,
         "length": 8,
         "train_ratio": 128,
-        "steps": 800,
+        "steps": 1_200,
         "collect.envs": 4,
         "collect.random_steps": 200,  # the model knows rewards before the policy runs off to one side
         "learning.discount.horizon": 10,
