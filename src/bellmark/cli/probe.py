@@ -1,4 +1,4 @@
-"""`bellmark probe`: a one-minute check of what a recipe's agent is able to learn."""
+"""`bellmark probe`: a short check of what a recipe's agent is able to learn."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def counters_restart(case: Case) -> Finding | None:
 
     Causes: a resume that restored only a part of the agent: counters, and with them warm-ups, schedules and gates,
     begin anew, and often actor, critic or optimiser with them.
-    Try: compare a resumed run with an uninterrupted one (`bellmark diff`); look at what the checkpoint holds.
+    Try: compare a resumed run with an uninterrupted one (`bellmark runs diff`); look at what the checkpoint holds.
     """
     updates = case.curve("steps/updates")
     back = np.flatnonzero(np.diff(updates.value) < 0)

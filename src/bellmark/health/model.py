@@ -59,7 +59,7 @@ def action_blind_model(case: Case) -> Finding | None:
 
     Causes: the action is not fed to the dynamics, or that of another step is; the prior is scored on a latent that
     already contains the outcome.
-    Try: the order of action and observation in the recurrent step; `bellmark probe RUN`.
+    Try: the order of action and observation in the recurrent step; `bellmark probe RECIPE`.
     """
     gap = case.curve("model/action_gap")
     if len(gap.value) < 3:
@@ -203,7 +203,7 @@ def no_gradient(case: Case) -> Finding | None:
 
     Causes: a detach between it and its loss; a part that is frozen by mistake; a loss that is masked out in every row;
     a gate that never opens (then `starved_actor` says so).
-    Try: the probe environments (`bellmark probe RUN`) tell which ability is missing; look for the part in its loss.
+    Try: the probe environments (`bellmark probe RECIPE`) tell which ability is missing; look for the part in its loss.
     """
     for part in LEARNS.get(case.family, ()):
         gradient = case.curve(f"grad/{part}")

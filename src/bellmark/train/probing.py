@@ -1,7 +1,7 @@
 """Probe environments for a recipe: which abilities does this agent have?
 
 Each probe needs one ability more than the one before it (after Jones 2021), so the first that fails names what is
-broken. The recipe's options stay; sizes and lengths are made small, so that the whole takes a minute.
+broken. The recipe's options stay; sizes and lengths are made small, so that a probe takes half a minute at most.
 """
 
 from __future__ import annotations
