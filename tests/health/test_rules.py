@@ -101,6 +101,33 @@ def test_a_gradient_may_rest_for_some_updates_and_where_that_is_asked_for() -> N
     assert [f.rule for f in diagnose(case(frozen), ["no_gradient"])] == ["no_gradient"]
 
 
+def test_only_adaptive_clipping_can_cut_too_much_and_not_at_the_start() -> None:
+    cut, agc = {"clip_share/model": np.ones(N)}, {"optimizer.clipping": "agc", "optimizer.clipping.clip": 0.3}
+    (finding,) = diagnose(case(cut, agc), ["clipped_gradients"])
+    assert "100% of the tensors of model" in finding.sentence and "optimizer.clipping.clip=0.9" in finding.advice
+    assert diagnose(case(cut, {"optimizer.clipping": "norm"}), ["clipped_gradients"]) == []
+    assert diagnose(case({**cut, "steps/updates": np.linspace(0, 120, N)}, agc), ["clipped_gradients"]) == []
+
+
+def test_steps_are_large_or_small_against_what_they_move() -> None:
+    for size, word in ((0.03, "large"), (1e-7, "small")):
+        ratio = {"update_ratio/policy": np.full(N, size)}
+        (finding,) = diagnose(case(ratio), ["update_size"])
+        assert word in finding.sentence and finding.step == 0
+        early = {**ratio, "steps/updates": np.linspace(0, 99, N)}
+        assert diagnose(case(early), ["update_size"]) == []
+    once = {"update_ratio/policy": after(38, 0.03, "update_ratio/policy")}
+    assert diagnose(case(once), ["update_size"]) == []  # two evaluations; three count
+
+
+def test_re_rollouts_lean_to_no_side_not_even_once() -> None:
+    leaning = {"advantage/positive": [0.09], "advantage/mean": [-0.3], "advantage/std": [1.0]}
+    curves = {name: Curve(STEP[:1], np.array(value)) for name, value in leaning.items()}
+    (finding,) = diagnose(Case("finetune", {"advantage": "branch"}, curves), ["one_sided_advantages"])
+    assert finding.step == 0
+    assert diagnose(Case("finetune", {"advantage": "gae"}, curves), ["one_sided_advantages"]) == []
+
+
 def test_targets_that_are_all_alike_need_no_explaining() -> None:
     explained = after(30, -1.0, "value/explained_variance")
     assert diagnose(case({"value/explained_variance": explained}), ["unexplained_returns"]) == []
@@ -153,7 +180,9 @@ def test_a_component_that_is_not_seen_is_told_after_some_learning() -> None:
     unseen_for = {"model/explained_least": np.full(N, -0.5), "model/explained_least_index": np.full(N, 2.0)}
     (finding,) = diagnose(case(unseen_for, {"loss.rec": 2.0}), ["unseen_observation"])
     assert "component 2" in finding.sentence and "1.5 times" in finding.sentence
-    assert "loss.rec=60" in finding.advice
+    assert "loss.rec=30" in finding.advice  # what was enough for CartPole; three times as much where that was not
+    (finding,) = diagnose(case(unseen_for, {"loss.rec": 30.0}), ["unseen_observation"])
+    assert "loss.rec=90" in finding.advice
     early = {**unseen_for, "steps/updates": np.linspace(0, 999, N)}
     assert diagnose(case(early), ["unseen_observation"]) == []
     once = {"model/explained_least": after(38, -2.0, "model/explained_least")}

@@ -45,19 +45,22 @@ def test_squares_are_averaged_not_kept_at_their_largest() -> None:
 def test_adaptive_clipping_by_hand() -> None:
     big, small = parameter(3.0, 4.0), parameter(0.0)
     gradients = [[torch.tensor([30.0, 40.0])], [torch.tensor([1.0])]]
-    agc(0.3, 1e-3)([[big], [small]], gradients)
+    cut = agc(0.3, 1e-3)([[big], [small]], gradients)
+    assert cut.tolist() == [1, 1]
     # norm 5: at most 1.5, so 50 is cut to 3 %; a norm of zero counts as 0.001: at most 0.0003
     assert gradients[0][0].tolist() == pytest.approx([0.9, 1.2])
     assert gradients[1][0].tolist() == pytest.approx([0.0003])
     untouched = [[torch.tensor([0.1, 0.2])], [torch.zeros(1)]]
-    agc(0.3, 1e-3)([[big], [small]], untouched)
+    cut = agc(0.3, 1e-3)([[big], [small]], untouched)
+    assert cut.tolist() == [0, 0]
+    assert agc(0.3, 1e-3)([[big, small]], [[torch.tensor([30.0, 40.0]), torch.zeros(1)]]).tolist() == [0.5]
     assert untouched[0][0].tolist() == pytest.approx([0.1, 0.2])
     assert untouched[1][0].tolist() == [0.0]
 
 
 def test_norms_are_cut_part_by_part() -> None:
     gradients = [[torch.tensor([3.0]), torch.tensor([4.0])], [torch.tensor([0.5])]]
-    by_part(1.0)([[], []], gradients)
+    assert by_part(1.0)([[], []], gradients).tolist() == [1, 0]
     assert [g.item() for part in gradients for g in part] == pytest.approx([0.6, 0.8, 0.5])
 
 
@@ -68,6 +71,19 @@ def test_a_part_that_is_not_named_rests_whole() -> None:
     assert (p.item(), q.item()) == (pytest.approx(0.9), 1.0)
     assert made.state_dict()["steps"] == {"model": 1, "policy": 0}
     assert float(made.state_dict()["moments"]["policy"][0][0]) == 0.0
+
+
+def test_update_ratios_are_the_last_step_over_the_parameters() -> None:
+    p, q = parameter(3.0, -4.0), parameter(1.0)
+    made = laprop(Part("model", [p], 0.1), Part("policy", [q], 0.1))
+    for count in range(4):
+        before = p.detach().clone()
+        made.step((p**2).sum(), {"model": 0.5 + count})
+    moved = float((p.detach() - before).norm() / p.detach().norm())
+    assert {name: float(ratio) for name, ratio in made.update_ratios().items()} == {"model": pytest.approx(moved)}
+    again = laprop(Part("model", [p], 0.1), Part("policy", [q], 0.1))
+    again.load_state_dict(made.state_dict())
+    assert float(again.update_ratios()["model"]) == float(made.update_ratios()["model"])
 
 
 def test_state_goes_on() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bellmark.nets.groups import Adam, Descent, Group
+from bellmark.nets.groups import Adam, Descent, Group, update_ratio
 from bellmark.nets.memory import keep_freed_memory
 from bellmark.nets.slow import follow, slow_copy
 
@@ -39,17 +39,30 @@ def test_first_step_is_the_learning_rate_of_the_group():
 def test_norms_are_reported_before_clipping():
     # The gradient of half the square is the parameter: norms 5 and 12, together 13.
     descent, a, b = quadratic()
-    norms = descent.step((a.square().sum() + b.square().sum()) / 2)
-    assert {k: float(v) for k, v in norms.items()} == pytest.approx({"grad/a": 5, "grad/b": 12})
+    told = descent.step((a.square().sum() + b.square().sum()) / 2)
+    assert {k: float(v) for k, v in told.items()} == pytest.approx({"grad/a": 5, "grad/b": 12, "clip_share/all": 0})
 
 
-@pytest.mark.parametrize(("by", "a_norm", "b_norm"), [("all", 5 / 2, 12 / 2), ("group", 5, 6.5)])
-def test_clipping(by, a_norm, b_norm):
-    # To 6.5: together 13 is halved; alone 5 stays and 12 becomes 6.5.
+def test_clipping():
+    # To 6.5: together 13 is halved.
     _, a, b = quadratic()
-    descent = Descent([Group("a", [a]), Group("b", [b])], Adam(lr=0.1, clip=6.5, clip_by=by))
-    descent.step((a.square().sum() + b.square().sum()) / 2)
-    assert [float(p.grad.norm()) for p in (a, b)] == pytest.approx([a_norm, b_norm], rel=1e-5)
+    descent = Descent([Group("a", [a]), Group("b", [b])], Adam(lr=0.1, clip=6.5), "model")
+    told = descent.step((a.square().sum() + b.square().sum()) / 2)
+    assert [float(p.grad.norm()) for p in (a, b)] == pytest.approx([5 / 2, 12 / 2], rel=1e-5)
+    assert told["clip_share/model"] == 1
+
+
+def test_update_ratios_are_the_last_step_over_the_parameters():
+    # What the moments tell must be what was done: parameters before and after the third step; c has no gradient.
+    descent, a, b = quadratic(scale=0.3)
+    c = nn.Parameter(torch.ones(1))
+    assert update_ratio(descent.optimizer, [a, b]) is None
+    for _ in range(3):
+        before = [p.detach().clone() for p in (a, b)]
+        descent.step((a.square().sum() + b.square().sum()) / 2)
+    moved = {n: float((p.detach() - q).norm() / p.norm()) for n, p, q in zip("ab", (a, b), before, strict=True)}
+    assert {n: float(ratio) for n, ratio in descent.update_ratios().items()} == pytest.approx(moved, rel=1e-4)
+    assert update_ratio(descent.optimizer, [c]) is None
 
 
 def test_equals_stock_adam_with_stock_clipping():

@@ -123,7 +123,14 @@ def test_direction_decrease_mirrors() -> None:
     falling = replace(CLAIM, direction="decrease")
     verdict = one(falling, arm("base", HIGH), arm("arm", LOW))
     assert (verdict.kind, verdict.estimate) == ("supported", pytest.approx(1.0))
-    assert one(falling, arm("base", LOW), arm("arm", HIGH)).opposite
+    assert verdict.sentence.startswith("Supported: arm lowers eval/return")
+    assert "below base by 1" in verdict.sentence
+    risen = one(falling, arm("base", LOW), arm("arm", HIGH))
+    assert risen.opposite
+    assert "arm raises eval/return" in risen.sentence
+    assert "above base (" in risen.sentence
+    small = one(replace(falling, minimum_effect=3.0), arm("base", HIGH), arm("arm", LOW))
+    assert "arm does not lower eval/return" in small.sentence
 
 
 def test_peak_of_a_falling_metric_is_its_lowest() -> None:

@@ -51,6 +51,8 @@ BASE: dict[str, Any] = {
     "eval/success": np.full(N, 0.5),
     "eval/success_sampled": np.full(N, 0.45),
     "grad/policy": np.full(N, 0.1),
+    "clip_share/model": np.full(N, 0.4),
+    "update_ratio/policy": np.full(N, 2e-3),
     "steps/updates": np.linspace(10_000, 200_000, N),
     "replay/ratio": np.full(N, 32.0),
     "gate/learns": np.full(N, 1.0),
@@ -123,6 +125,11 @@ ILL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "starved_actor": ({"gate/learns": after(10, 0.1, "gate/learns")}, {}),
     "silent_losses": ({"loss/policy": after(20, 0.0, "loss/policy")}, {}),
     "no_gradient": ({"grad/policy": after(15, 0.0, "grad/policy")}, {}),
+    "clipped_gradients": (
+        {"clip_share/model": after(15, 1.0, "clip_share/model")},
+        {"optimizer.clipping": "agc", "optimizer.clipping.clip": 0.01},
+    ),
+    "update_size": ({"update_ratio/policy": after(15, 0.03, "update_ratio/policy")}, {}),
     "replay_pacing": ({"replay/ratio": np.full(N, 0.31)}, {}),
     "entropy_collapse": (
         {"policy/entropy": after(5, 0.01, "policy/entropy"), "eval/return": np.full(N, 25)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bellmark.errors import unknown
-from bellmark.health import design, machine, model, pacing, policy, returns, selfchecks, setup, values, world
+from bellmark.health import descent, design, machine, model, pacing, policy, returns, selfchecks, setup, values, world
 from bellmark.health.case import Case, Finding, Kind, Rule, Severity
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")  # the gravest first
@@ -54,7 +54,9 @@ RECORDED = (
     Rule("loss_spike", "warning", (), policy.loss_spike, kind="symptom"),
     Rule("starved_actor", "critical", ("gate/learns",), model.starved_actor, DREAMER),
     Rule("silent_losses", "critical", ("loss/policy",), policy.silent_losses),
-    Rule("no_gradient", "critical", ("grad/policy",), model.no_gradient, MODELS),
+    Rule("no_gradient", "critical", ("grad/policy",), descent.no_gradient, MODELS),
+    Rule("clipped_gradients", "warning", ("clip_share/model",), descent.clipped_gradients, DREAMER),
+    Rule("update_size", "warning", ("update_ratio/policy",), descent.update_size),
     Rule("replay_pacing", "warning", ("replay/ratio",), model.replay_pacing, DREAMER),
     Rule(
         "learner_waits",

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from bellmark.health.case import Case, Finding
-from bellmark.health.world import HEAVIER
+from bellmark.health.descent import USUAL
+from bellmark.health.world import heavier
 
 DEFAULT_ENTROPY = 3e-4  # DreamerV3's
+RATES = (("policy", "optimizer.actor_lr"), ("value", "optimizer.critic_lr"))  # where a part has a rate of its own
 Change = Callable[[Case, Finding], str]  # overrides, key=value; empty where the case has no such knob
 
 
@@ -46,6 +48,18 @@ def _wider(case: Case, finding: Finding) -> str:
     return finding.advice.split(" or ")[0]  # model.bin_limit=N
 
 
+def _rate(case: Case, finding: Finding) -> str:
+    part = finding.plot[0].partition("/")[2]
+    key = next((key for name, key in RATES if name == part and case.knob(key)), "optimizer.lr")
+    value = float(case.knob(key, 0) or 0) * USUAL / max(finding.evidence["ratio"], 1e-12)
+    return f"{key}={value:.1g}" if value else ""
+
+
+def _heavier(case: Case, finding: Finding) -> str:
+    value = case.knob("loss.rec")
+    return f"loss.rec={heavier(float(value)):g}" if value is not None else ""
+
+
 def _as_fast(case: Case, finding: Finding) -> str:
     return f"optimizer.actor_lr={float(case.knob('optimizer.lr')):g}"
 
@@ -68,9 +82,11 @@ TRAIN: Mapping[str, Change] = {  # rule -> what to train otherwise
     "dead_free_bits": lambda case, finding: finding.advice,
     "model_lag": _times("train_ratio", 2),
     "surprise_spike": _times("train_ratio", 2),
-    "unseen_observation": _times("loss.rec", HEAVIER),
+    "unseen_observation": _heavier,
     "starved_actor": _set("gating=open"),
     "silent_losses": _set("gating=open"),
+    "clipped_gradients": lambda case, finding: finding.advice.split(", ")[0],  # optimizer.clipping.clip=N
+    "update_size": _rate,
     "replay_pacing": _set("collect.where=inline"),
     "entropy_collapse": _entropy,
     "no_entropy": _entropy,

@@ -7,17 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bellmark.health.case import Case, Finding, Values, onset, together, updates_at
+from bellmark.health.case import Case, Finding, Values, onset, together
 
 KL_GONE = 0.1  # nats, summed over latents
 RATIO = (0.8, 1.25)  # of the realised replay ratio to the one asked for
 STARVED = 0.5
 LAG = math.log(1.5)
-LEARNS: Mapping[str, tuple[str, ...]] = {  # the parts that every run of a family trains, by their gradients' names
-    "dreamer": ("model", "policy", "value"),
-    "tdmpc": ("encoder", "dynamics", "reward", "critic", "policy"),
-}
-STILL_ROWS, STILL_UPDATES = 20, 1000
 # Log ratios of a loss to its running average, means over a row. 28 CartPole runs of 30 to 100 rows and the controls of
 # the fault suite stay below 0.07 (the weighted loss) and 0.56 (the worst of single terms: rare ends move it most).
 SURPRISED: Mapping[str, float] = {
@@ -195,33 +190,4 @@ def model_lag(case: Case) -> Finding | None:
                 {"lag": float(lag[-1])},
                 (held, own),
             )
-    return None
-
-
-def no_gradient(case: Case) -> Finding | None:
-    """Symptom: a part that should learn has a gradient of exactly zero, for a thousand updates.
-
-    Causes: a detach between it and its loss; a part that is frozen by mistake; a loss that is masked out in every row;
-    a gate that never opens (then `starved_actor` says so).
-    Try: the probe environments (`bellmark probe RECIPE`) tell which ability is missing; look for the part in its loss.
-    """
-    for part in LEARNS.get(case.family, ()):
-        gradient = case.curve(f"grad/{part}")
-        moving = np.flatnonzero(gradient.value != 0.0)
-        first = int(moving[-1]) + 1 if len(moving) else 0
-        if len(gradient.value) - first < STILL_ROWS or (part == "model" and case.knob("start.world") == "frozen"):
-            continue
-        ends = updates_at(case, gradient.step[[first, -1]])
-        if np.isfinite(ends).all() and ends[1] - ends[0] < STILL_UPDATES:
-            continue
-        return Finding(
-            "no_gradient",
-            "critical",
-            int(gradient.step[first]),
-            f"the gradient of {part} is exactly zero since step {int(gradient.step[first]):,}",
-            f"{part} does not reach any loss, or is held still",
-            f"bellmark probe RUN; look for what cuts {part} off",
-            {"rows": float(len(gradient.value) - first)},
-            (f"grad/{part}", "gate/learns"),
-        )
     return None

@@ -156,17 +156,21 @@ def actor_loss_rise(case: Case) -> Finding | None:
 def one_sided_advantages(case: Case) -> Finding | None:
     """Symptom: nearly all advantages have one sign.
 
+    The advantages of re-rollouts have mean zero but for noise, and one iteration is enough to see that they have not; a
+    critic that is learning leans to one side for a while, and is given three.
+
     Causes: the baseline is another policy's: re-rollouts that follow the optimal policy on a weaker policy's data
     value states higher than any of its actions; a critic pretrained on another policy's states.
     Try: `advantage.continuation=current`, or a fresh critic; normalised advantages hide it but do not cure it.
     """
     positive, mean = case.curve("advantage/positive"), case.curve("advantage/mean")
     spread = case.curve("advantage/std")
-    if len(positive.value) < 3 or len(spread.value) != len(mean.value):
+    rows = 1 if case.knob("advantage") == "branch" else 3
+    if len(positive.value) < rows or len(spread.value) != len(mean.value):
         return None
     share = np.abs(mean.value) / np.maximum(spread.value, 1e-12)
     lopsided = ((positive.value < FEW_GOOD) | (positive.value > MANY_GOOD)) & (share > LEANING)
-    began = onset(lopsided, 3)
+    began = onset(lopsided, rows)
     if began is None or not lopsided[-1]:
         return None
     low = positive.value[-1] < FEW_GOOD

@@ -12,7 +12,7 @@ TIMES_TOO_OFTEN, MORE = 3.0, 0.05  # predicted against real ends, per step
 NO_GRADIENT = 1e-9
 LEARNED = 100  # updates before a model is judged by what it predicts
 EXPLAINED_AFTER, EXPLAINED_CHECKS = 1000, 5  # updates; evaluations whose median counts
-HEAVIER = 30  # what helped on CartPole (docs/log/2026-11-21-cartpole-is-solved-but-not-kept.md)
+ENOUGH = 30.0  # what helped on CartPole (docs/log/2026-11-21-cartpole-is-solved-but-not-kept.md)
 FORESEEN = 0.7  # of the order of rows that end and rows that do not; 1/2 is chance
 
 
@@ -125,6 +125,11 @@ def open_loop_drift(case: Case) -> Finding | None:
     return None
 
 
+def heavier(weight: float) -> float:
+    """The weight of the reconstruction to try after one that was too small."""
+    return max(ENOUGH, 3 * weight)
+
+
 def unseen_observation(case: Case) -> Finding | None:
     """Symptom: a component of the observation is redrawn no better than by its mean: the world model does not see it.
 
@@ -152,7 +157,7 @@ def unseen_observation(case: Case) -> Finding | None:
         f"{'a component' if which is None else f'component {which}'} of the observation is redrawn with "
         f"{1 - middle[-1]:.2g} times the squared error of always saying its mean",
         f"the reconstruction's weight, loss.rec={weight:g}, is too small for numbers of this size",
-        f"loss.rec={HEAVIER * weight:g}, or observations scaled to size 1",
+        f"loss.rec={heavier(weight):g}, or observations scaled to size 1",
         {"explained": float(middle[-1])},
         ("model/explained_least", "loss/rec"),
     )

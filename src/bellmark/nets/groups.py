@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +29,7 @@ class Adam:
     eps: float = 1e-8
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
-    clip: float = 20.0
-    clip_by: Literal["all", "group"] = "all"  # whose norm is cut: that of all groups together, or each group's own
+    clip: float = 20.0  # largest norm of all groups' gradients together
 
 
 @dataclass
@@ -39,6 +38,7 @@ class Descent:
 
     groups: Sequence[Group]
     adam: Adam
+    name: str = "all"  # of the groups together, in metrics
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,21 +49,26 @@ class Descent:
         )
 
     def step(self, loss: Tensor) -> dict[str, Tensor]:
-        """Backpropagate, clip, descend. Returns each group's gradient norm before clipping, as `grad/<name>`.
+        """Backpropagate, clip, descend.
+
+        Returns each group's gradient norm before clipping, `grad/<group>`, and 1 where it was cut, `clip_share/<name>`.
 
         Parameters that a loss does not reach keep their value: they have no gradient, not a zero one.
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         gradients = [[p.grad for p in g.parameters if p.grad is not None] for g in self.groups]
-        norms = [_norm(g, loss) for g in gradients]
-        if self.adam.clip_by == "group":
-            for gradient, norm in zip(gradients, norms, strict=True):
-                _cut(gradient, norm, self.adam.clip)
-        else:
-            _cut([p for g in gradients for p in g], torch.stack(norms).norm(), self.adam.clip)
+        norms = torch.stack([_norm(g, loss) for g in gradients])
+        norm = norms.norm()
+        _cut([p for g in gradients for p in g], norm, self.adam.clip)
         self.optimizer.step()
-        return {f"grad/{g.name}": norm for g, norm in zip(self.groups, norms, strict=True)}
+        named = {f"grad/{g.name}": norm for g, norm in zip(self.groups, norms.unbind(), strict=True)}
+        return {**named, f"clip_share/{self.name}": (norm > self.adam.clip).float()}
+
+    def update_ratios(self) -> dict[str, Tensor]:
+        """How far the newest step moved each group that has learned: norm of it over norm of the group, by name."""
+        ratios = {g.name: update_ratio(self.optimizer, g.parameters) for g in self.groups}
+        return {name: ratio for name, ratio in ratios.items() if ratio is not None}
 
     def rescale(self, name: str, scale: float) -> None:
         """Set a group's learning rate to lr * scale from now on.
@@ -81,6 +86,24 @@ class Descent:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue as the saved one would have."""
         self.optimizer.load_state_dict(dict(state))
+
+
+@torch.no_grad()
+def update_ratio(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> Tensor | None:
+    """Norm of the newest step of some parameters of an Adam, over the norm of the parameters; None before any step.
+
+    As its moments tell, at the learning rate that is set now and without the decay of weights.
+    """
+    wanted, moved, size = {id(p) for p in parameters}, [], []
+    for group in optimizer.param_groups:
+        beta1, beta2 = group["betas"]
+        for parameter in (p for p in group["params"] if id(p) in wanted and p in optimizer.state):
+            state = optimizer.state[parameter]
+            count = float(state["step"])
+            root = (state["exp_avg_sq"] / (1 - beta2**count)).sqrt_().add_(group["eps"])
+            moved.append((state["exp_avg"] / root).norm() * (group["lr"] / (1 - beta1**count)))
+            size.append(parameter.norm())
+    return torch.stack(moved).norm() / torch.stack(size).norm() if moved else None
 
 
 def _norm(gradient: list[Tensor], like: Tensor) -> Tensor:

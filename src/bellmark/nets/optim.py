@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-Clip = Callable[[Sequence[Sequence[Tensor]], Sequence[Sequence[Tensor]]], None]  # parameters, gradients per part
+# Of parameters and gradients per part: cuts the gradients in place, returns the share (parts,) of each that was cut.
+Clip = Callable[[Sequence[Sequence[Tensor]], Sequence[Sequence[Tensor]]], Tensor]
 
 
 class Part(NamedTuple):
@@ -39,12 +40,14 @@ class LaProp:
             for p in parts
         }
         self._steps = {p.name: 0 for p in parts}
+        self._rates: dict[str, Tensor | float] = {}  # the newest steps, in multiples of the momentum
 
     @torch.no_grad()
     def step(self, loss: Tensor, factors: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
         """Backpropagate, clip, descend the parts that `factors` names, their learning rates times the factor.
 
-        A factor of zero moves nothing, but lets the moments follow. Returns gradient norms before clipping, `grad/*`.
+        A factor of zero moves nothing, but lets the moments follow. Returns gradient norms before clipping, `grad/*`,
+        and the share of a part that was cut, `clip_share/*`.
         """
         chosen = [p for p in self.parts if p.name in factors]
         for part in self.parts:
@@ -53,13 +56,11 @@ class LaProp:
         with torch.enable_grad():
             loss.backward()
         gradients = [[_gradient(t) for t in p.parameters] for p in chosen]
-        norms = {
-            f"grad/{p.name}": torch.stack(torch._foreach_norm(g)).norm() for p, g in zip(chosen, gradients, strict=True)
-        }
-        self._clip([p.parameters for p in chosen], gradients)
+        norms = {f"grad/{p.name}": joint_norm(g) for p, g in zip(chosen, gradients, strict=True)}
+        cut = self._clip([p.parameters for p in chosen], gradients)
         for part, gradient in zip(chosen, gradients, strict=True):
             self._descend(part, gradient, factors[part.name])
-        return norms
+        return {**norms, **{f"clip_share/{p.name}": share for p, share in zip(chosen, cut.unbind(), strict=True)}}
 
     def _descend(self, part: Part, gradient: list[Tensor], factor: Tensor | float) -> None:
         square, momentum = self._moments[part.name]
@@ -72,17 +73,27 @@ class LaProp:
         torch._foreach_add_(root, self._eps)
         torch._foreach_div_(gradient, root)
         torch._foreach_lerp_(momentum, gradient, 1 - self._beta1)
-        rate = factor * (part.lr / (1 - self._beta1**count))
+        rate = self._rates[part.name] = factor * (part.lr / (1 - self._beta1**count))
         if isinstance(rate, Tensor):
             torch._foreach_sub_(list(part.parameters), torch._foreach_mul(momentum, rate))
         else:
             torch._foreach_add_(list(part.parameters), momentum, alpha=-rate)
+
+    @torch.no_grad()
+    def update_ratios(self) -> dict[str, Tensor]:
+        """How far the newest step moved each part that has learned: norm of it over norm of the part, by name."""
+        return {
+            p.name: joint_norm(self._moments[p.name][1]) / joint_norm(p.parameters) * self._rates[p.name]
+            for p in self.parts
+            if p.name in self._rates
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and counts."""
         return {
             "moments": {name: [list(square), list(momentum)] for name, (square, momentum) in self._moments.items()},
             "steps": dict(self._steps),
+            "rates": {name: torch.as_tensor(rate, dtype=torch.float64) for name, rate in self._rates.items()},
         }
 
     @torch.no_grad()
@@ -92,34 +103,47 @@ class LaProp:
             for mine, theirs in zip(self._moments[name], saved, strict=True):
                 torch._foreach_copy_(mine, list(theirs))
         self._steps.update(state["steps"])
+        self._rates.update(state.get("rates", {}))  # an inherited part has made no step here
 
 
 def _gradient(parameter: Tensor) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
-def agc(clip: float, least: float) -> Clip:
-    """Each tensor's gradient norm is at most `clip` times max(least, the tensor's norm) (Brock et al. 2021)."""
+def joint_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The norm of all numbers of some tensors."""
+    return torch.stack(torch._foreach_norm(list(tensors))).norm()
 
-    def cut(parameters: Sequence[Sequence[Tensor]], gradients: Sequence[Sequence[Tensor]]) -> None:
+
+def agc(clip: float, least: float) -> Clip:
+    """Each tensor's gradient norm is at most `clip` times max(least, the tensor's norm) (Brock et al. 2021).
+
+    A part's share is that of its tensors.
+    """
+
+    def cut(parameters: Sequence[Sequence[Tensor]], gradients: Sequence[Sequence[Tensor]]) -> Tensor:
         every = [g for part in gradients for g in part]
         most = torch.stack(torch._foreach_norm([p for part in parameters for p in part])).clamp_(min=least) * clip
         norm = torch.stack(torch._foreach_norm(every))
         torch._foreach_mul_(every, list((most / norm).clamp_(max=1.0).unbind()))
+        cut = (norm > most).float().split([len(part) for part in gradients])
+        return torch.stack([share.mean() for share in cut])
 
     return cut
 
 
 def by_part(clip: float) -> Clip:
-    """The norm of all gradients of a part is at most `clip`."""
+    """The norm of all gradients of a part is at most `clip`; a part's share is 0 or 1."""
 
-    def cut(parameters: Sequence[Sequence[Tensor]], gradients: Sequence[Sequence[Tensor]]) -> None:
-        for part in gradients:
-            norm = torch.stack(torch._foreach_norm(list(part))).norm()
+    def cut(parameters: Sequence[Sequence[Tensor]], gradients: Sequence[Sequence[Tensor]]) -> Tensor:
+        norms = torch.stack([joint_norm(part) for part in gradients])
+        for part, norm in zip(gradients, norms.unbind(), strict=True):
             torch._foreach_mul_(list(part), (clip / norm).clamp(max=1.0))
+        return (norms > clip).float()
 
     return cut
 
 
-def unclipped(parameters: Sequence[Sequence[Tensor]], gradients: Sequence[Sequence[Tensor]]) -> None:
+def unclipped(parameters: Sequence[Sequence[Tensor]], gradients: Sequence[Sequence[Tensor]]) -> Tensor:
     """Gradients as they are."""
+    return gradients[0][0].new_zeros(len(gradients))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from bellmark.stats.evidence import Kind
 from bellmark.stats.outcome import Verdict
 
 
 def sentence(verdict: Verdict) -> str:
-    """The verdict in words. Improvements are positive whichever way the metric should move."""
+    """The verdict in words. Differences are positive in the direction that was expected."""
     parts = [OPENINGS[verdict.kind](verdict)]
     if verdict.estimate is not None:
         parts += [_noise(verdict), _failures(verdict), _statistic(verdict)]
@@ -25,6 +26,23 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+class Words(NamedTuple):
+    """How a difference in the expected direction is told."""
+
+    does: str  # of the arm, to the metric
+    do: str
+    noun: str
+    against: str  # the baseline, after `does`
+    opposite: str  # what the arm does instead; {} is the metric
+    peak: str
+
+
+WORDS = {
+    "increase": Words("improves", "improve", "improvement", "over", "makes {} worse than", "best evaluation"),
+    "decrease": Words("lowers", "lower", "decrease", "below", "raises {} above", "lowest evaluation"),
+}
+
+
 def _signed(value: float) -> str:
     return ("+" if value >= 0 else "−") + number(abs(value))
 
@@ -35,7 +53,7 @@ def _what(verdict: Verdict) -> str:
     how = {
         "final": "last evaluation",
         "last_mean": f"mean of the last {claim.last} evaluations",
-        "peak": "best evaluation",
+        "peak": WORDS[claim.direction].peak,
     }
     over = f", {len(verdict.tasks)} tasks" if len(verdict.tasks) > 1 else ""
     return f"{claim.metric} ({how[claim.summary]}{over})"
@@ -102,9 +120,9 @@ def _directional(verdict: Verdict) -> str:
 
 
 def _supported(verdict: Verdict) -> str:
-    size = number(verdict.estimate or 0.0)
+    size, words = number(verdict.estimate or 0.0), WORDS[verdict.claim.direction]
     return (
-        f"Supported: {verdict.arm} improves {_what(verdict)} over {verdict.baseline} by {size} "
+        f"Supported: {verdict.arm} {words.does} {_what(verdict)} {words.against} {verdict.baseline} by {size} "
         f"({_bounds(verdict)}; {_seeds(verdict)}, {_pairs(verdict)})."
     )
 
@@ -113,20 +131,23 @@ def _refuted(verdict: Verdict) -> str:
     evidence = (
         f"(estimate {_signed(verdict.estimate or 0.0)}, {_bounds(verdict)}; {_seeds(verdict)}, {_pairs(verdict)})"
     )
+    words = WORDS[verdict.claim.direction]
     if verdict.opposite:
-        return f"Refuted, and opposite: {verdict.arm} makes {_what(verdict)} worse than {verdict.baseline} {evidence}."
+        did = words.opposite.format(_what(verdict))
+        return f"Refuted, and opposite: {verdict.arm} {did} {verdict.baseline} {evidence}."
     return (
-        f"Refuted: {verdict.arm} does not improve {_what(verdict)} over {verdict.baseline} by the declared "
-        f"{number(verdict.claim.minimum_effect)} {evidence}."
+        f"Refuted: {verdict.arm} does not {words.do} {_what(verdict)} {words.against} {verdict.baseline} by the "
+        f"declared {number(verdict.claim.minimum_effect)} {evidence}."
     )
 
 
 def _inconclusive(verdict: Verdict) -> str:
     if verdict.estimate is None:
         return f"Inconclusive: {verdict.arm} and {verdict.baseline} cannot be compared, {verdict.problems[-1]}."
+    words = WORDS[verdict.claim.direction]
     text = (
-        f"Inconclusive: the improvement of {_what(verdict)} by {verdict.arm} over {verdict.baseline} is estimated at "
-        f"{_signed(verdict.estimate)} ({_bounds(verdict)}; {_seeds(verdict)}, {_pairs(verdict)})."
+        f"Inconclusive: the {words.noun} of {_what(verdict)} by {verdict.arm} {words.against} {verdict.baseline} is "
+        f"estimated at {_signed(verdict.estimate)} ({_bounds(verdict)}; {_seeds(verdict)}, {_pairs(verdict)})."
     )
     return " ".join(part for part in (text, _blocked(verdict), _settling(verdict)) if part)
 
@@ -195,7 +216,7 @@ def _statistic(verdict: Verdict) -> str:
     names = {
         "final": "last evaluation",
         "last_mean": f"mean of the last {verdict.claim.last}",
-        "peak": "best evaluation",
+        "peak": WORDS[verdict.claim.direction].peak,
     }
     found = ", ".join(
         f"{names[summary]}: {'opposite' if result.opposite else result.kind} ({_signed(result.estimate)})"

@@ -173,7 +173,7 @@ class FinetuneAgent:
         weight = {"policy": float(not warming_up), "value": update.value_coef, "entropy": update.entropy_coef}
         losses: dict[str, Tensor] = {}
         kl, log_ratio, norms = torch.zeros(()), torch.zeros(1), torch.zeros(1)
-        taken = 0
+        taken, cut, most = 0, torch.zeros(()), self.config.optimizer.max_grad_norm
         columns = (obs_BO, action_BA, old_log_prob_B, signal_B, estimate.value_target)
         for obs_bO, action_bA, old_log_prob_b, signal_b, target_b in self._minibatches(columns):
             log_prob = self.policy.log_prob(obs_bO, action_bA)
@@ -189,7 +189,8 @@ class FinetuneAgent:
             }
             assert losses.keys() == weight.keys()
             sum((weight[k] * losses[k] for k in losses if weight[k]), torch.zeros(())).backward()
-            norms = cut_and_step(self.optimizer, self.config.optimizer.max_grad_norm)
+            norms = cut_and_step(self.optimizer, most)
+            cut += norms.norm() > most
             taken += 1
         return {
             **{f"loss/{name}": float(loss.detach()) for name, loss in losses.items()},
@@ -201,6 +202,7 @@ class FinetuneAgent:
             "grad/norm": float(norms.norm()),
             "grad/policy": float(norms[: self._policy_tensors].norm()),
             "grad/critic": float(norms[self._policy_tensors :].norm()),
+            "clip_share/all": float(cut) / max(taken, 1),
             "update/gradient_steps": float(taken),
         }
 

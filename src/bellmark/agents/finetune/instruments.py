@@ -9,13 +9,14 @@ from torch import Tensor
 
 from bellmark.agents.api import Batch, Behaviour
 from bellmark.agents.finetune.agent import FinetuneAgent
+from bellmark.nets.groups import update_ratio
 
 
 class FinetuneInstruments:
     """Looks at an agent without touching its random state."""
 
     def __init__(self, agent: FinetuneAgent) -> None:
-        self._policy = agent.policy
+        self._agent, self._policy = agent, agent.policy
 
     @torch.no_grad()
     def behaviour(self, rows: Batch) -> Behaviour:
@@ -25,5 +26,7 @@ class FinetuneInstruments:
         return Behaviour(mean, self._policy.log_std.exp().expand_as(mean))
 
     def measure(self, rows: Batch) -> Mapping[str, Tensor]:
-        """Nothing beyond what its updates report: there is no model."""
-        return {}
+        """How far a gradient step moves the policy, and a critic that is trained with it: there is no model to ask."""
+        parts = {"policy": self._policy.parameters(), "critic": self._agent.critic.joint_parameters()}
+        ratios = {name: update_ratio(self._agent.optimizer, list(mine)) for name, mine in parts.items()}
+        return {f"update_ratio/{name}": ratio for name, ratio in ratios.items() if ratio is not None}

@@ -53,8 +53,10 @@ class TdmpcAgent:
         self.nets = Networks(spec.obs_shape[0], spec.actions, config, initial).to(self.device)
         self.updates = 0
         self.scales = {name: torch.ones((), device=self.device) for name in SCALES}
-        self.model_descent = Descent(model_groups(config, self.nets), adam(config, config.optimizer.eps))
-        self.policy_descent = Descent(policy_groups(config, self.nets), adam(config, config.optimizer.policy_eps))
+        self.model_descent = Descent(model_groups(config, self.nets), adam(config, config.optimizer.eps), "model")
+        self.policy_descent = Descent(
+            policy_groups(config, self.nets), adam(config, config.optimizer.policy_eps), "policy"
+        )
         self.experts = Experts(config, self.nets, self.gamma)
         self.policy = PlanningPolicy(config, self.nets, self.gamma, self.experts)
         self.step_weights = partial(step_weights, config.loss.rho, config.loss.over_time, self.device)
