@@ -116,8 +116,20 @@ def test_steps_are_large_or_small_against_what_they_move() -> None:
         assert word in finding.sentence and finding.step == 0
         early = {**ratio, "steps/updates": np.linspace(0, 99, N)}
         assert diagnose(case(early), ["update_size"]) == []
+    grown = {"param_norm/policy": np.linspace(10, 80, N), "update_ratio/policy": np.full(N, 5e-3)}
+    (finding,) = diagnose(case(grown), ["update_size"])
+    assert finding.evidence["ratio"] == pytest.approx(0.04)  # of the size that it began with
     once = {"update_ratio/policy": after(38, 0.03, "update_ratio/policy")}
     assert diagnose(case(once), ["update_size"]) == []  # two evaluations; three count
+
+
+def test_churn_counts_per_hundred_updates_and_only_where_it_scores() -> None:
+    (finding,) = diagnose(ill("policy_churn"), ["policy_churn"])
+    assert finding.evidence["churn"] == pytest.approx(500 / (190_000 / 39))  # 5 nats in 4,872 updates
+    moving = {"policy/churn": np.full(N, 5.0)}
+    assert diagnose(case({**moving, "eval/return": np.full(N, 25.0)}), ["policy_churn"]) == []
+    continuous = {k: v for k, v in case(moving).curves.items() if k != "policy/churn_choices"}
+    assert diagnose(Case("dreamer", {}, continuous), ["policy_churn"]) == []
 
 
 def test_re_rollouts_lean_to_no_side_not_even_once() -> None:

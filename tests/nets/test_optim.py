@@ -73,17 +73,19 @@ def test_a_part_that_is_not_named_rests_whole() -> None:
     assert float(made.state_dict()["moments"]["policy"][0][0]) == 0.0
 
 
-def test_update_ratios_are_the_last_step_over_the_parameters() -> None:
+def test_sizes_of_parameters_and_of_their_last_step() -> None:
     p, q = parameter(3.0, -4.0), parameter(1.0)
-    made = laprop(Part("model", [p], 0.1), Part("policy", [q], 0.1))
+    parts = Part("model", [p], 0.1), Part("policy", [q], 0.1)
+    made = laprop(*parts)
     for count in range(4):
         before = p.detach().clone()
         made.step((p**2).sum(), {"model": 0.5 + count})
-    moved = float((p.detach() - before).norm() / p.detach().norm())
-    assert {name: float(ratio) for name, ratio in made.update_ratios().items()} == {"model": pytest.approx(moved)}
-    again = laprop(Part("model", [p], 0.1), Part("policy", [q], 0.1))
+    moved, size = float((p.detach() - before).norm()), float(p.detach().norm())
+    told = {name: float(value) for name, value in made.measure().items()}
+    assert told == pytest.approx({"param_norm/model": size, "param_norm/policy": 1, "update_ratio/model": moved / size})
+    again = laprop(*parts)
     again.load_state_dict(made.state_dict())
-    assert float(again.update_ratios()["model"]) == float(made.update_ratios()["model"])
+    assert {name: float(value) for name, value in again.measure().items()} == told
 
 
 def test_state_goes_on() -> None:

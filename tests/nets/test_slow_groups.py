@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bellmark.nets.groups import Adam, Descent, Group, update_ratio
+from bellmark.nets.groups import Adam, Descent, Group, sizes
 from bellmark.nets.memory import keep_freed_memory
 from bellmark.nets.slow import follow, slow_copy
 
@@ -52,17 +52,19 @@ def test_clipping():
     assert told["clip_share/model"] == 1
 
 
-def test_update_ratios_are_the_last_step_over_the_parameters():
+def test_sizes_of_parameters_and_of_their_last_step():
     # What the moments tell must be what was done: parameters before and after the third step; c has no gradient.
     descent, a, b = quadratic(scale=0.3)
-    c = nn.Parameter(torch.ones(1))
-    assert update_ratio(descent.optimizer, [a, b]) is None
+    c = nn.Parameter(torch.ones(4))
+    assert {k: float(v) for k, v in descent.measure().items()} == {"param_norm/a": 5, "param_norm/b": 12}
     for _ in range(3):
         before = [p.detach().clone() for p in (a, b)]
         descent.step((a.square().sum() + b.square().sum()) / 2)
-    moved = {n: float((p.detach() - q).norm() / p.norm()) for n, p, q in zip("ab", (a, b), before, strict=True)}
-    assert {n: float(ratio) for n, ratio in descent.update_ratios().items()} == pytest.approx(moved, rel=1e-4)
-    assert update_ratio(descent.optimizer, [c]) is None
+    told = {k: float(v) for k, v in descent.measure().items()}
+    for name, now, former in zip("ab", (a.detach(), b.detach()), before, strict=True):
+        assert told[f"param_norm/{name}"] == pytest.approx(float(now.norm()))
+        assert told[f"update_ratio/{name}"] == pytest.approx(float((now - former).norm() / now.norm()), rel=1e-4)
+    assert {k: float(v) for k, v in sizes(descent.optimizer, "c", [c]).items()} == {"param_norm/c": 2}
 
 
 def test_equals_stock_adam_with_stock_clipping():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bellmark.health.case import Case, Finding, onset, updates_at
+from bellmark.health.case import Case, Finding, onset, together, updates_at
 
 LEARNS: Mapping[str, tuple[str, ...]] = {  # the parts that every run of a family trains, by their gradients' names
     "dreamer": ("model", "policy", "value"),
@@ -86,7 +86,8 @@ def clipped_gradients(case: Case) -> Finding | None:
 def update_size(case: Case) -> Finding | None:
     """Symptom: a part's steps are far too large, or far too small, for its parameters.
 
-    A step is compared with the parameters that it moves, by their norms. About a thousandth is usual.
+    The norm of a step is compared with that of the part: as it began, for steps that are large (they make parameters
+    grow, until they seem small again), as it is, for small ones. About a thousandth is usual.
 
     Causes: a learning rate that is ten times off; one that a schedule has brought to nothing; parameters that have
     grown, or an optimiser's epsilon above its gradients, so that steps no longer matter.
@@ -95,23 +96,28 @@ def update_size(case: Case) -> Finding | None:
     for name in sorted(case.curves):
         if not name.startswith("update_ratio/"):
             continue
-        ratio, part = case.curve(name), name.partition("/")[2]
-        late = updates_at(case, ratio.step) >= RATIO_AFTER
-        value, step = ratio.value[late], ratio.step[late]
-        least, most = RATIO
-        outside = (value > most) | (value < least)
-        began = onset(outside, RATIO_CHECKS)
-        if began is None or not outside[-1]:
+        part = name.partition("/")[2]
+        step, ratio, norm = together(case.curve(name), case.curve(f"param_norm/{part}"))
+        late = updates_at(case, step) >= RATIO_AFTER
+        if not late.any():
             continue
-        large, factor = value[-1] > most, max(value[-1] / USUAL, USUAL / max(value[-1], 1e-12))
+        against_start = (ratio * norm / case.first(f"param_norm/{part}"))[late]
+        step, ratio = step[late], ratio[late]
+        least, most = RATIO
+        large = bool(against_start[-1] > most)
+        began = onset(against_start > most if large else ratio < least, RATIO_CHECKS)
+        if began is None or not (large or ratio[-1] < least):
+            continue
+        size = float(against_start[-1] if large else ratio[-1])
+        factor, word = max(size / USUAL, USUAL / max(size, 1e-12)), "large" if large else "small"
         return Finding(
             "update_size",
             "warning",
             int(step[began]),
-            f"a step moves {part} by {value[-1]:.1g} of its size: {'large' if large else 'small'}, {USUAL:g} is usual",
-            f"the learning rate of {part} is {'too large' if large else 'too small, or its schedule has ended'}",
+            f"a step moves {part} by {size:.1g} of {'its first' if large else 'its'} size: {word}, {USUAL:g} is usual",
+            f"the learning rate of {part} is too {word}{'' if large else ', or its schedule has ended'}",
             f"a learning rate of {part} that is {'smaller' if large else 'larger'} by {factor:,.0f}",
-            {"ratio": float(value[-1])},
-            (name, f"grad/{part}"),
+            {"ratio": size},
+            (name, f"param_norm/{part}"),
         )
     return None

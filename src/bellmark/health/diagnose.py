@@ -69,6 +69,7 @@ RECORDED = (
     Rule("entropy_collapse", "critical", ("policy/entropy", "eval/return"), policy.entropy_collapse, DREAMER),
     Rule("log_std_oscillation", "warning", ("policy/log_std",), policy.log_std_oscillation, CONTINUOUS),
     Rule("actor_loss_rise", "warning", ("loss/policy", "eval/return"), policy.actor_loss_rise, kind="symptom"),
+    Rule("policy_churn", "info", ("policy/churn", "eval/return"), policy.policy_churn, MODELS, kind="symptom"),
     Rule(
         "one_sided_advantages",
         "warning",

@@ -85,6 +85,7 @@ TRAIN: Mapping[str, Change] = {  # rule -> what to train otherwise
     "unseen_observation": _heavier,
     "starved_actor": _set("gating=open"),
     "silent_losses": _set("gating=open"),
+    "policy_churn": _times("optimizer.actor_lr", 1 / 3),
     "clipped_gradients": lambda case, finding: finding.advice.split(", ")[0],  # optimizer.clipping.clip=N
     "update_size": _rate,
     "replay_pacing": _set("collect.where=inline"),

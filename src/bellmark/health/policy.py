@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from bellmark.health.case import Case, Finding, onset, robust_z, running_median
+from bellmark.health.case import Case, Finding, onset, robust_z, running_median, updates_at
 
 ENTROPY_GONE = 0.05  # of its value at the start, for choices
 SWINGS, SWING_SIZE, SWING_ROWS = 0.6, 0.5, 30
 SPIKE = 6.0
 FEW_GOOD, MANY_GOOD = 0.3, 0.7
+CHURN, CHURN_CHECKS, CHURN_AFTER = 0.05, 5, 500  # nats per 100 updates; evaluations; updates
+GOOD = 0.8  # of the way from chance to the peak
 LEANING = 0.25  # of the mean advantage in its deviations
 
 
@@ -232,6 +234,46 @@ def update_cut_short(case: Case) -> Finding | None:
         "fewer update.epochs, a smaller optimizer.lr, or a larger update.target_kl",
         {"taken": float(np.median(taken.value)), "asked": asked},
         ("update/gradient_steps", "policy/kl"),
+    )
+
+
+def policy_churn(case: Case) -> Finding | None:
+    """Symptom: a policy that scores about as well as it ever did goes on changing how it chooses.
+
+    Told as information, of choices alone. Five CartPole runs that kept 500 to the end moved by 0.01 to 0.04 nats per
+    100 updates, two that fell again and again by 0.07 and 0.08; but small learners with large rates move by 0.2 to 2
+    and are well. Divergences between nearly fixed continuous actions have no such scale.
+
+    Causes: actions that are worth the same to the critic; an actor's learning rate that is large once all is learned.
+    Try: a smaller learning rate of the actor; does the model see all that matters (`model/explained_least`)?
+    """
+    scores, churn = case.curve("eval/return"), case.curve("policy/churn")
+    random = case.first("baseline/random_return")
+    if not len(case.curve("policy/churn_choices").value) or not len(scores.value) or not np.isfinite(random):
+        return None
+    peak = np.maximum.accumulate(scores.value)
+    updates = updates_at(case, scores.step)
+    learned = (updates >= CHURN_AFTER) & (peak > random + 3 * case.first("baseline/random_std"))
+    good = learned & (scores.value - random >= GOOD * (peak - random))
+    rate = np.diff(updates, prepend=0.0)
+    places = np.searchsorted(scores.step, churn.step)
+    kept = good[places] & (rate[places] > 0)
+    moved, step = 100 * churn.value[kept] / rate[places][kept], churn.step[kept]
+    if len(moved) < CHURN_CHECKS or not np.isfinite(moved).all():
+        return None
+    middle = running_median(moved, CHURN_CHECKS)[CHURN_CHECKS - 1 :]
+    began = onset(middle > CHURN, 1)
+    if began is None or middle[-1] <= CHURN:
+        return None
+    return Finding(
+        "policy_churn",
+        "info",
+        int(step[CHURN_CHECKS - 1 :][began]),
+        f"while it scores its best, the policy moves by {middle[-1]:.2g} nats per 100 updates; {CHURN:g} is much",
+        "actions are worth the same to the critic, or the actor's learning rate is large for what is left to learn",
+        "a smaller optimizer.actor_lr; look at model/explained_least",
+        {"churn": float(middle[-1])},
+        ("policy/churn", "eval/return"),
     )
 
 

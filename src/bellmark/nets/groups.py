@@ -65,10 +65,10 @@ class Descent:
         named = {f"grad/{g.name}": norm for g, norm in zip(self.groups, norms.unbind(), strict=True)}
         return {**named, f"clip_share/{self.name}": (norm > self.adam.clip).float()}
 
-    def update_ratios(self) -> dict[str, Tensor]:
-        """How far the newest step moved each group that has learned: norm of it over norm of the group, by name."""
-        ratios = {g.name: update_ratio(self.optimizer, g.parameters) for g in self.groups}
-        return {name: ratio for name, ratio in ratios.items() if ratio is not None}
+    @torch.no_grad()
+    def measure(self) -> dict[str, Tensor]:
+        """Norms of the groups, `param_norm/*`; of their newest steps over those, `update_ratio/*`, if they moved."""
+        return {name: value for g in self.groups for name, value in sizes(self.optimizer, g.name, g.parameters).items()}
 
     def rescale(self, name: str, scale: float) -> None:
         """Set a group's learning rate to lr * scale from now on.
@@ -89,12 +89,12 @@ class Descent:
 
 
 @torch.no_grad()
-def update_ratio(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> Tensor | None:
-    """Norm of the newest step of some parameters of an Adam, over the norm of the parameters; None before any step.
+def sizes(optimizer: torch.optim.Optimizer, name: str, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
+    """The norm of some parameters of an Adam, and that of their newest step over it where they have moved.
 
     As its moments tell, at the learning rate that is set now and without the decay of weights.
     """
-    wanted, moved, size = {id(p) for p in parameters}, [], []
+    wanted, moved = {id(p) for p in parameters}, []
     for group in optimizer.param_groups:
         beta1, beta2 = group["betas"]
         for parameter in (p for p in group["params"] if id(p) in wanted and p in optimizer.state):
@@ -102,8 +102,9 @@ def update_ratio(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Param
             count = float(state["step"])
             root = (state["exp_avg_sq"] / (1 - beta2**count)).sqrt_().add_(group["eps"])
             moved.append((state["exp_avg"] / root).norm() * (group["lr"] / (1 - beta1**count)))
-            size.append(parameter.norm())
-    return torch.stack(moved).norm() / torch.stack(size).norm() if moved else None
+    size = torch.stack(torch._foreach_norm(list(parameters))).norm()
+    ratio = {f"update_ratio/{name}": torch.stack(moved).norm() / size} if moved else {}
+    return {f"param_norm/{name}": size, **ratio}
 
 
 def _norm(gradient: list[Tensor], like: Tensor) -> Tensor:

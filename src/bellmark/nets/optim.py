@@ -80,12 +80,13 @@ class LaProp:
             torch._foreach_add_(list(part.parameters), momentum, alpha=-rate)
 
     @torch.no_grad()
-    def update_ratios(self) -> dict[str, Tensor]:
-        """How far the newest step moved each part that has learned: norm of it over norm of the part, by name."""
+    def measure(self) -> dict[str, Tensor]:
+        """Norms of the parts, `param_norm/*`; of their newest steps over those, `update_ratio/*`, if they moved."""
+        norms = {p.name: joint_norm(p.parameters) for p in self.parts}
+        ratios = {name: joint_norm(self._moments[name][1]) / norms[name] * rate for name, rate in self._rates.items()}
         return {
-            p.name: joint_norm(self._moments[p.name][1]) / joint_norm(p.parameters) * self._rates[p.name]
-            for p in self.parts
-            if p.name in self._rates
+            **{f"param_norm/{name}": norm for name, norm in norms.items()},
+            **{f"update_ratio/{name}": ratio for name, ratio in ratios.items()},
         }
 
     def state_dict(self) -> dict[str, Any]:

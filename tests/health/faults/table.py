@@ -54,7 +54,7 @@ DREAMER_LONG = Task("dreamer_cartpole_state", (*CARTPOLE, "train_ratio=96", "ste
 TDMPC = Task("tdmpc2", BALANCE)
 SVG = Task("svg_ensemble", ENSEMBLE)
 PPO = Task("ppo", PPO_CARTPOLE)
-FINETUNE = Task("gae_ppo_finetune", (*PICK_CUBE, "update.epochs=10"))
+FINETUNE = Task("gae_ppo_finetune", (*PICK_CUBE, "update.epochs=10", "optimizer.lr=3e-5"))
 REROLL = Task("awr_rerollout", (
     *PICK_CUBE, "collect.envs=16", "steps=3200", "evaluation.every=800", "advantage.n_q=2", "advantage.n_v=2",
     "optimizer.lr=3e-5", "update.epochs=10",

@@ -67,8 +67,11 @@ class DreamerInstruments:
                 **self._open_loop(states, rows),
                 **targets(self._learner, features(states.deter_TDB, states.stoch_TSKB), SEED),
             }
-        moved = {f"update_ratio/{part}": ratio for part, ratio in self._learner.optimizer.update_ratios().items()}
-        return {**measured, **moved, "model/memory_gradient": self._memory_gradient(lesson)}
+        return {
+            **measured,
+            **self._learner.optimizer.measure(),
+            "model/memory_gradient": self._memory_gradient(lesson),
+        }
 
     def _lesson(self, rows: Batch) -> Lesson:
         """The rows as the model learns from them, without a state before the first."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bellmark.agents.api import Batch, Behaviour
 from bellmark.agents.finetune.agent import FinetuneAgent
-from bellmark.nets.groups import update_ratio
+from bellmark.nets.groups import sizes
 
 
 class FinetuneInstruments:
@@ -26,7 +26,7 @@ class FinetuneInstruments:
         return Behaviour(mean, self._policy.log_std.exp().expand_as(mean))
 
     def measure(self, rows: Batch) -> Mapping[str, Tensor]:
-        """How far a gradient step moves the policy, and a critic that is trained with it: there is no model to ask."""
-        parts = {"policy": self._policy.parameters(), "critic": self._agent.critic.joint_parameters()}
-        ratios = {name: update_ratio(self._agent.optimizer, list(mine)) for name, mine in parts.items()}
-        return {f"update_ratio/{name}": ratio for name, ratio in ratios.items() if ratio is not None}
+        """How large policy, and a critic trained with it, are, and how far a step moves them."""
+        parts = {"policy": list(self._policy.parameters()), "critic": list(self._agent.critic.joint_parameters())}
+        asked = [sizes(self._agent.optimizer, name, mine) for name, mine in parts.items() if mine]
+        return {name: value for part in asked for name, value in part.items()}

@@ -49,14 +49,9 @@ class TdmpcInstruments:
             "model/action_gap": (next_TBL - instead_TBL).square().mean() / moved,
             "model/diversity": (next_HTBL - next_HTBL.mean(0)).square().mean() / moved,
             **self._open_loop(z_TBL, action, rows),
-            **self._updates(),
+            **self._learner.model_descent.measure(),
+            **self._learner.policy_descent.measure(),
             "value/diversity": spread / (over_states + value_MTB.mean().abs()).clamp(min=LEAST),
-        }
-
-    def _updates(self) -> Mapping[str, Tensor]:
-        descents = (self._learner.model_descent, self._learner.policy_descent)
-        return {
-            f"update_ratio/{part}": ratio for descent in descents for part, ratio in descent.update_ratios().items()
         }
 
     def _encode(self, rows: Batch) -> Tensor:
