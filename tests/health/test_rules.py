@@ -123,6 +123,14 @@ def test_steps_are_large_or_small_against_what_they_move() -> None:
     assert diagnose(case(once), ["update_size"]) == []  # two evaluations; three count
 
 
+def test_a_value_that_closes_in_on_the_return_does_not_feed_on_itself() -> None:
+    returns = {name: np.full(N, 10.0) for name in ("eval/discounted", "eval/return", "value/mean")}
+    steady = case({**returns, "value/start": np.full(N, 60.0)})
+    assert [f.severity for f in diagnose(steady, ["value_bias"])] == ["critical"]
+    falling = case({**returns, "value/start": 10 + 1e9 * 0.6 ** np.arange(N)})  # by 0.36 in two evaluations
+    assert diagnose(falling, ["value_bias"]) == []
+
+
 def test_churn_counts_per_hundred_updates_and_only_where_it_scores() -> None:
     (finding,) = diagnose(ill("policy_churn"), ["policy_churn"])
     assert finding.evidence["churn"] == pytest.approx(500 / (190_000 / 39))  # 5 nats in 4,872 updates
@@ -189,14 +197,16 @@ def test_lint_foresees_the_turnover_of_replay() -> None:
 
 
 def test_a_component_that_is_not_seen_is_told_after_some_learning() -> None:
-    unseen_for = {"model/explained_least": np.full(N, -0.5), "model/explained_least_index": np.full(N, 2.0)}
+    unseen_for = {"model/explained_least": np.full(N, -0.6), "model/explained_least_index": np.full(N, 2.0)}
     (finding,) = diagnose(case(unseen_for, {"loss.rec": 2.0}), ["unseen_observation"])
-    assert "component 2" in finding.sentence and "1.5 times" in finding.sentence
+    assert "component 2" in finding.sentence and "1.6 times" in finding.sentence
     assert "loss.rec=30" in finding.advice  # what was enough for CartPole; three times as much where that was not
     (finding,) = diagnose(case(unseen_for, {"loss.rec": 30.0}), ["unseen_observation"])
     assert "loss.rec=90" in finding.advice
     early = {**unseen_for, "steps/updates": np.linspace(0, 999, N)}
     assert diagnose(case(early), ["unseen_observation"]) == []
+    badly = {"model/explained_least": np.full(N, -0.3)}
+    assert diagnose(case(badly), ["unseen_observation"]) == []
     once = {"model/explained_least": after(38, -2.0, "model/explained_least")}
     assert diagnose(case(once), ["unseen_observation"]) == []  # the median of five is what counts
 

@@ -12,6 +12,7 @@ from bellmark.health.case import Case, Finding, Values, onset, running_median, t
 BIAS = 0.5  # of the predicted against the realised discounted return, as a share of the latter's size
 MATTERS = 0.25, 0.1  # of the values that the run has elsewhere, of the best return so far
 CATCHING_UP = 0.2  # of itself that a value has risen by within three evaluations: it lags, and is on its way
+CLOSING = 0.7  # of the bias two evaluations ago: what is left of one that goes away
 TREND_EVALUATIONS, TREND = 8, -0.6
 DISAGREEMENT = 0.5  # of a value ensemble's targets, as a share of their size
 UNEXPLAINED_AFTER = 20  # rows
@@ -41,8 +42,11 @@ def value_bias(case: Case) -> Finding | None:
     if began is None or not wrong[-1]:
         return None
     high = predicted[-1] > realised[-1]
-    catching_up = len(predicted) > 3 and predicted[-1] - predicted[-4] > CATCHING_UP * abs(predicted[-1])
-    if not high and catching_up:
+    rising = len(predicted) > 3 and predicted[-1] - predicted[-4] > CATCHING_UP * abs(predicted[-1])
+    closing = predicted[-1] - realised[-1] < CLOSING * (
+        predicted[-3] - realised[-3]
+    )  # such as a new critic's first guess
+    if closing if high else rising:
         return None
     return Finding(
         "value_bias",

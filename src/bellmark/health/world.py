@@ -11,6 +11,9 @@ WORSE, WORSE_AFTER = 1.5, 500  # open-loop error relative to "nothing changes", 
 TIMES_TOO_OFTEN, MORE = 3.0, 0.05  # predicted against real ends, per step
 NO_GRADIENT = 1e-9
 LEARNED = 100  # updates before a model is judged by what it predicts
+UNSEEN = (
+    -0.5
+)  # share explained: half as much again as the squared error of the mean; small models that do well reach -0.3
 EXPLAINED_AFTER, EXPLAINED_CHECKS = 1000, 5  # updates; evaluations whose median counts
 ENOUGH = 30.0  # what helped on CartPole (docs/log/2026-11-21-cartpole-is-solved-but-not-kept.md)
 FORESEEN = 0.7  # of the order of rows that end and rows that do not; 1/2 is chance
@@ -131,7 +134,7 @@ def heavier(weight: float) -> float:
 
 
 def unseen_observation(case: Case) -> Finding | None:
-    """Symptom: a component of the observation is redrawn no better than by its mean: the world model does not see it.
+    """Symptom: a component of the observation is redrawn far worse than by its mean: the world model does not see it.
 
     Causes: reconstruction is a squared error in the observation's own units, so that a component of small numbers
     (positions of a few tenths, angles of hundredths) is cheaper to leave out than to encode. Values then cannot tell
@@ -144,8 +147,8 @@ def unseen_observation(case: Case) -> Finding | None:
     if len(values) < EXPLAINED_CHECKS:
         return None
     middle, at = running_median(values, EXPLAINED_CHECKS)[EXPLAINED_CHECKS - 1 :], steps[EXPLAINED_CHECKS - 1 :]
-    began = onset(middle < 0, 1)
-    if began is None or middle[-1] >= 0:
+    began = onset(middle < UNSEEN, 1)
+    if began is None or middle[-1] >= UNSEEN:
         return None
     recent = component.value[-EXPLAINED_CHECKS:].astype(int)
     which = int(np.bincount(recent).argmax()) if len(recent) else None
