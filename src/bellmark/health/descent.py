@@ -13,11 +13,8 @@ LEARNS: Mapping[str, tuple[str, ...]] = {  # the parts that every run of a famil
     "tdmpc": ("encoder", "dynamics", "reward", "critic", "policy"),
 }
 STILL_ROWS, STILL_UPDATES = 20, 1000
-CLIPPED, CLIPPED_ROWS, CLIPPED_AFTER = (
-    0.9,
-    10,
-    100,
-)  # healthy: 0.9 in the first row, 0.02 to 0.5 from some 100 updates on
+# Healthy: 0.9 in the first row, 0.02 to 0.5 from some 100 updates on.
+CLIPPED, CLIPPED_ROWS, CLIPPED_AFTER = 0.9, 10, 100
 USUAL = 1e-3
 RATIO, RATIO_CHECKS, RATIO_AFTER = (1e-6, 1e-2), 3, 100  # healthy: 6e-5 to 6e-3 from then on
 

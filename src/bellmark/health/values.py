@@ -45,7 +45,7 @@ def value_bias(case: Case) -> Finding | None:
     rising = len(predicted) > 3 and predicted[-1] - predicted[-4] > CATCHING_UP * abs(predicted[-1])
     closing = predicted[-1] - realised[-1] < CLOSING * (
         predicted[-3] - realised[-3]
-    )  # such as a new critic's first guess
+    )  # as a new critic's first guess is
     if closing if high else rising:
         return None
     return Finding(
