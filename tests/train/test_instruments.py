@@ -185,7 +185,10 @@ def test_a_policy_that_has_not_moved_has_no_churn(tmp_path: Path) -> None:
     rows = kept.batch()
     assert rows is not None
     assert "policy/churn" not in watcher.measure(kept)  # nothing to compare with
-    assert watcher.measure(kept)["policy/churn"] == pytest.approx(0.0, abs=1e-6)
+    measured = watcher.measure(kept)
+    assert measured["policy/churn"] == pytest.approx(0.0, abs=1e-6)
+    assert measured["param_norm/policy"] > 0 and measured["param_norm/critic"] > 0
+    assert "update_ratio/policy" not in measured  # it has made no step
     other = Watcher(agent, "finetune")
     other.load_state_dict(watcher.state_dict())
     agent.policy.log_std.data += 1.0  # type: ignore[attr-defined]
@@ -201,4 +204,6 @@ def test_a_run_records_them(family: str, tmp_path: Path) -> None:
     curves = Run(folder).curves()
     assert len(curves["model/action_gap"].value) == 3
     assert len(curves["policy/churn"].value) == 2
-    assert {"model/open_loop_error", "time/instruments"} <= curves.keys()
+    assert {"model/open_loop_error", "time/instruments", "clip_share/model", "clip_share/policy"} <= curves.keys()
+    assert len(curves["param_norm/policy"].value) == 3
+    assert len(curves["update_ratio/policy"].value) in (1, 2)  # from the first update on
