@@ -197,15 +197,15 @@ def test_lint_foresees_the_turnover_of_replay() -> None:
 
 
 def test_a_component_that_is_not_seen_is_told_after_some_learning() -> None:
-    unseen_for = {"model/explained_least": np.full(N, -0.6), "model/explained_least_index": np.full(N, 2.0)}
+    unseen_for = {"model/explained_least": np.full(N, -1.6), "model/explained_least_index": np.full(N, 2.0)}
     (finding,) = diagnose(case(unseen_for, {"loss.rec": 2.0}), ["unseen_observation"])
-    assert "component 2" in finding.sentence and "1.6 times" in finding.sentence
+    assert "component 2" in finding.sentence and "2.6 times" in finding.sentence
     assert "loss.rec=30" in finding.advice  # what was enough for CartPole; three times as much where that was not
     (finding,) = diagnose(case(unseen_for, {"loss.rec": 30.0}), ["unseen_observation"])
     assert "loss.rec=90" in finding.advice
     early = {**unseen_for, "steps/updates": np.linspace(0, 999, N)}
     assert diagnose(case(early), ["unseen_observation"]) == []
-    badly = {"model/explained_least": np.full(N, -0.3)}
+    badly = {"model/explained_least": np.full(N, -0.8)}
     assert diagnose(case(badly), ["unseen_observation"]) == []
     once = {"model/explained_least": after(38, -2.0, "model/explained_least")}
     assert diagnose(case(once), ["unseen_observation"]) == []  # the median of five is what counts
