@@ -247,7 +247,7 @@ curves were seen):
 - `value_bias` was critical on that control's first guess, which was going away (1.1, 0.4, 0.2): it keeps still on a
   bias that loses 30% within two evaluations.
 - `unseen_observation` warned on a control that was doing well (a median of -0.3), and in four of the five CartPole runs
-  of the recipe in sweep 8b (down to -0.86, for a while): it waits for -0.9. The five of weight 1 there stay below -1.
+  of the recipe in sweep 8b (down to -0.86, for a while): it waits for -0.9. The five of weight 1 there reach -1.3 to -7.
 - `one_sided_advantages` judges re-rollouts at their first iteration (odd seeds: sick 0.26 to 0.4 deviations, healthy
   at most 0.07).
 - `clipped_gradients`, `update_size` and `policy_churn` were added, and two faults for the first two. `update_size`
