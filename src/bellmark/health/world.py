@@ -11,7 +11,7 @@ WORSE, WORSE_AFTER = 1.5, 500  # open-loop error relative to "nothing changes", 
 TIMES_TOO_OFTEN, MORE = 3.0, 0.05  # predicted against real ends, per step
 NO_GRADIENT = 1e-9
 LEARNED = 100  # updates before a model is judged by what it predicts
-# Share explained, a median, after 1,000 updates: runs that do well fall to -0.86, those of weight 1 to between -1.3 and -7.
+# Share explained, a median, after 1,000 updates: runs that do well fall to -0.86, those of weight 1 to -1.3 and below.
 UNSEEN = -0.9
 EXPLAINED_AFTER, EXPLAINED_CHECKS = 1000, 5  # updates; evaluations whose median counts
 ENOUGH = 30.0  # what helped on CartPole (docs/log/2026-11-21-cartpole-is-solved-but-not-kept.md)

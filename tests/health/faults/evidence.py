@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -129,54 +130,73 @@ def _goals(counted: Mapping[str, float]) -> str:
 
 
 def _faults(every: Sequence[Row]) -> list[str]:
+    """A line per fault: how often it was named under each half of the seeds, when, and what else was said."""
     lines = [
         "## Fault by fault",
         "",
         "*From*: what names it, the configuration alone (known before the first step) or the curves. *Named at*: the",
-        "first evaluation after which the cause stood among the first two findings. *Fell at*: evaluations had lost",
-        "30% of the way from chance to their peak.",
+        "first evaluation after which the cause stood among the first two findings, per run. *Lead*: steps from there",
+        "until evaluations had lost 30% of the way from chance to their peak, of runs that did. Even seeds but for the",
+        "column of odd ones; findings are those at the end, with the number of runs that had them.",
         "",
-        "| fault | from | seed | cause's place at the end | named at | fell at | lead | first findings at the end |",
+        "| fault | from | named | first | odd seeds: named | named at | lead | findings |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for fault in FAULTS:
-        for job, v in (row for row in every if row[0].name == fault.name):
-            cells = (
-                f"{fault.name}: {fault.about}",
-                "configuration" if from_configuration(job) else "curves",
-                f"{job.seed} ({half(job)})",
-                f"**{v.rank}**" if v.hit else f"{v.rank}, missed" if v.rank else "missed",
-                _step(v.named_at),
-                _step(v.fell_at),
-                _step(v.lead),
-                ", ".join(f"`{name}`" for name in v.found[:3]) or "nothing",
-            )
-            lines.append(f"| {' | '.join(cells)} |")
-    for name, about in zip(HALVES, ("an odd", "an even"), strict=True):
-        run = {job.name for job, _ in every if half(job) == name}
-        missing = [fault.name for fault in FAULTS if fault.name not in run]
-        lines += [f"\nNot run under {about} seed: {', '.join(missing)}."] if missing else []
+        mine = [row for row in every if row[0].name == fault.name]
+        counted, tuning = ([v for job, v in mine if half(job) == name] for name in ("reported", "tuning"))
+        cells = (
+            f"{fault.name}: {fault.about}",
+            "configuration" if set(fault.causes) & set(SETUP_IDS) else "curves",
+            _of(counted),
+            f"{sum(v.rank == 1 for v in counted)}",
+            _of(tuning),
+            _listed([v.named_at for v in counted]),
+            _listed([v.lead for v in counted if v.fell_at is not None]),
+            _counted([v.found for v in counted]),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _step(step: int | None) -> str:
-    return "-" if step is None else f"{step:,}"
+def _of(verdicts: Sequence[Verdict]) -> str:
+    """Hits of runs; a miss stands out."""
+    hits = sum(v.hit for v in verdicts)
+    text = f"{hits} of {len(verdicts)}" if verdicts else "-"
+    return text if hits == len(verdicts) else f"**{text}**"
+
+
+def _listed(steps: Sequence[int | None]) -> str:
+    return ", ".join("never" if step is None else f"{step:,}" for step in steps) or "-"
+
+
+def _counted(found: Sequence[Sequence[str]]) -> str:
+    """Rules with the number of runs that had them, the most frequent first."""
+    counts = Counter(rule for rules in found for rule in rules)
+    return ", ".join(f"`{rule}` {count}" for rule, count in counts.most_common()) or "nothing"
 
 
 def _healthy(every: Sequence[Row]) -> list[str]:
+    """A line per control."""
     lines = [
         "## Healthy runs",
         "",
-        "| task | seed | critical findings | other findings at the end | best and last return |",
-        "|---|---|---|---|---|",
+        "Findings at the end, with the number of runs that had them; critical ones whenever they stood.",
+        "",
+        "| task | seeds | runs | critical | other findings | best and last return |",
+        "|---|---|---|---|---|---|",
     ]
-    for job, v in (row for row in every if not row[0].fault):
-        critical = ", ".join(f"`{rule}` at {step:,}" for rule, step in v.critical_at.items()) or "none"
-        others = ", ".join(f"`{rule}`" for rule in v.found if rule not in v.critical_at) or "none"
-        seed = f"{job.seed} ({half(job)})"
-        lines.append(
-            f"| {job.name.removeprefix('healthy/')} | {seed} | {critical} | {others} | {v.peak:.4g}, {v.end:.4g} |"
-        )
+    for name in dict.fromkeys(job.name for job, _ in every if not job.fault):
+        for which, about in (("reported", "even"), ("tuning", "odd")):
+            mine = [v for job, v in every if job.name == name and half(job) == which]
+            if not mine:
+                continue
+            returns = ", ".join(f"{v.peak:.3g} {v.end:.3g}" for v in mine)
+            others = _counted([[rule for rule in v.found if rule not in v.critical_at] for v in mine])
+            critical = _counted([tuple(v.critical_at) for v in mine])
+            lines.append(
+                f"| {name.removeprefix('healthy/')} | {about} | {len(mine)} | {critical} | {others} | {returns} |"
+            )
     return lines
 
 
@@ -247,7 +267,7 @@ curves were seen):
 - `value_bias` was critical on that control's first guess, which was going away (1.1, 0.4, 0.2): it keeps still on a
   bias that loses 30% within two evaluations.
 - `unseen_observation` warned on a control that was doing well (a median of -0.3), and in four of the five CartPole runs
-  of the recipe in sweep 8b (down to -0.86, for a while): it waits for -0.9. The five of weight 1 there reach -1.3 to -7.
+  of the recipe in sweep 8b (down to -0.86, for a while): it waits for -0.9. Those of weight 1 there reach -1.3 to -7.
 - `one_sided_advantages` judges re-rollouts at their first iteration (odd seeds: sick 0.26 to 0.4 deviations, healthy
   at most 0.07).
 - `clipped_gradients`, `update_size` and `policy_churn` were added, and two faults for the first two. `update_size`
