@@ -83,8 +83,8 @@ def gathered(seed: int, worlds: int) -> tuple[FinetuneAgent, list[Rollout], list
     config = resolve("iql_awr", changes).config
     assert isinstance(config, Finetune) and isinstance(config.critic, Iql)
     agent = FinetuneAgent(config, load_start(config))
-    lesson = agent.lesson(agent.collect())
-    return agent, config.critic.data.rollouts(lesson), config.critic.data.rollouts(lesson)
+    data, given = config.critic.data, agent.preparation
+    return agent, data.before(given), data.before(given)
 
 
 def rows(parts: list[Rollout], agent: FinetuneAgent) -> Transitions:

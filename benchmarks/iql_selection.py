@@ -114,11 +114,11 @@ def study(seed: int, worlds: int, epochs: int, states: int, samples: int, iterat
     option, critic = agent.config.critic, agent.critic
     assert isinstance(option, Iql) and isinstance(critic, ActionValues)
     true = truth(agent, states, samples)
-    lesson = agent.lesson(agent.collect())
-    data, test = parts(option, lesson)
+    given = agent.preparation
+    data, test = parts(option, option.data.before(given), given)
     rows: list[dict[str, float]] = []
     networks = []
-    for scores in learn(option, critic, data, test, lesson.generator):
+    for scores in learn(option, critic, data, test, given.generator):
         rows.append({"epoch": len(rows) + 1, **scores, **true.compared(critic)})
         networks.append(copy.deepcopy(critic.state_dict()))
         print(seed, " ".join(f"{k} {v:.3f}" for k, v in rows[-1].items()), flush=True)

@@ -176,6 +176,10 @@ class Agent(Protocol):
         """The policy as it is now."""
         ...
 
+    def prepare(self) -> Metrics:
+        """What is learned before the first step of a new run, apart from it; the metrics of that."""
+        ...
+
     def iterate(self) -> Metrics:
         """Do a piece of work; a row of metrics, or nothing where none is due yet."""
         ...

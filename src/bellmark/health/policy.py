@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from bellmark.health.case import Case, Finding, onset, robust_z, running_median, updates_at
@@ -196,18 +198,22 @@ def weak_advantages(case: Case) -> Finding | None:
     Try: `critic.select=return_correlation`; a larger `critic.n`; re-rollouts (`advantage=branch`).
     """
     spread, correlation = case.curve("advantage/std"), case.curve("critic/return_correlation")
-    if not len(correlation.value) or not len(spread.value):
+    if not len(correlation.value):
         return None
-    if spread.value[-1] >= 0.03 and correlation.value[-1] >= 0.2:
+    step, rank, size = int(correlation.step[-1]), float(correlation.value[-1]), math.inf  # before the first advantages
+    if len(spread.value):
+        step, size = int(spread.step[-1]), float(spread.value[-1])
+    if size >= 0.03 and rank >= 0.2:
         return None
+    told = f"advantages spread by {size:.3g}; " if math.isfinite(size) else ""
     return Finding(
         "weak_advantages",
         "warning",
-        int(spread.step[-1]),
-        f"advantages spread by {spread.value[-1]:.3g}; rank correlation with returns {correlation.value[-1]:.2f}",
+        step,
+        f"{told}rank correlation of Q with returns is {rank:.2f}",
         "the critic cannot tell actions apart",
         "critic.select=return_correlation; critic.n=5; advantage=branch",
-        {"std": float(spread.value[-1]), "correlation": float(correlation.value[-1])},
+        {"correlation": rank, **({"std": size} if told else {})},
         ("advantage/std", "critic/return_correlation"),
     )
 

@@ -93,6 +93,10 @@ class Online:
         """The learner's values of start states."""
         return self.learner.start_values(obs)
 
+    def prepare(self) -> Metrics:
+        """Nothing: these agents learn from their own steps alone."""
+        return {}
+
     def iterate(self) -> Metrics:
         """Work for a short while; returns a row of metrics where one is due, else nothing."""
         until = time.monotonic() + SLICE

@@ -103,6 +103,7 @@ def probe(family: str, tree: Mapping[str, Any], names: Sequence[ProbeName] = ())
         config = read_config(family, _small(family, tree, name))
         with tempfile.TemporaryDirectory() as folder:
             agent = make_agent(config, Path(folder), 1, "cpu", lambda line: None)
+            agent.prepare()
             while agent.step < agent.total:
                 agent.iterate()
             yield judged(agent, name)

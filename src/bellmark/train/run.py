@@ -193,10 +193,12 @@ class Loop:
         """Continue from the last checkpoint; without one, judge the start, so that every curve begins at step 0."""
         last = self._record.checkpoints.last()
         if last is None:
+            learned = self._agent.prepare()
             judged = self._evaluate()
             self._config.evaluation.stop.count(0, judged)  # a metric that does not exist is refused now
-            self._log({**baselines(self._eval_env, self._config.evaluation.seed), **judged})
+            self._log({**baselines(self._eval_env, self._config.evaluation.seed), **learned, **judged})
             self._save()
+            self.ill = self._doctor.examine()
         else:
             state = checkpoint.unpack(last.read(), last.path.name)["state"]
             self._agent.load_state_dict(state)

@@ -119,7 +119,7 @@ def test_every_knob_is_accounted_for():
 def trace(*overrides: str) -> tuple[list[float], list[torch.Tensor]]:
     """What three iterations do to metrics and parameters."""
     learner = agent(*overrides)
-    metrics = [learner.iterate() for _ in range(3)]
+    metrics = [learner.prepare(), *(learner.iterate() for _ in range(3))]
     numbers = [v for m in metrics for k, v in m.items() if not k.startswith("time/")]
     return numbers, [p.detach().clone() for p in (*learner.policy.parameters(), *learner.critic.parameters())]
 

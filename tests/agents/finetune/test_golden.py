@@ -43,6 +43,7 @@ def trace(recipe: str) -> dict[str, list[float]]:
         return stored(donor.policy, donor.critic if isinstance(donor.critic, Critic) else None)
 
     agent = FinetuneAgent(config, load)
+    agent.prepare()
     rows = [agent.iterate(), agent.iterate()]
     assert rows[0]["update/gradient_steps"] == 20
     return {k: [row[k] for row in rows] for k in FOLLOWED}

@@ -32,7 +32,10 @@ def critic(twins: int = 1) -> ActionValues:
 
 
 def lesson(data: Rollout) -> Lesson:
-    return Lesson(data, True, lambda: torch.zeros(()), lambda *_: data, 0.5, torch.Generator().manual_seed(0))
+    return Lesson(
+        gather=lambda *_: data, horizon=data.horizon, gamma=0.5, generator=torch.Generator().manual_seed(0),
+        rollout=data, first=True, targets=lambda: torch.zeros(()),
+    )  # fmt: skip
 
 
 def test_transitions_golden():

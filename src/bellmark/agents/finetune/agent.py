@@ -23,7 +23,7 @@ from torch import Tensor
 from bellmark.agents.api import Metrics
 from bellmark.agents.finetune.advantages import Context, Estimate
 from bellmark.agents.finetune.config import Finetune, Scratch, Stored
-from bellmark.agents.finetune.critics import FromStart, Joint, Lesson
+from bellmark.agents.finetune.critics import FromStart, Joint, Lesson, Preparation
 from bellmark.agents.finetune.networks import AnyCritic, GaussianPolicy, new_policy, sizes, stored_policy
 from bellmark.agents.finetune.rollout import Rollout
 from bellmark.agents.finetune.rollout import collect as roll
@@ -69,6 +69,13 @@ class FinetuneAgent:
             gamma=config.gamma,
             generator=self.generator,
         )
+
+    @torch.no_grad()
+    def prepare(self) -> Metrics:
+        """What the critic learns of other policies' data, before the first step."""
+        began = time.perf_counter()
+        learned = self.config.critic.begin(self.critic, self.preparation)  # type: ignore[arg-type]  # as in `fit`
+        return {**learned, "time/critic": time.perf_counter() - began} if learned else {}
 
     def iterate(self) -> Metrics:
         """One iteration; returns its metrics. Values and advantages are learned where there is new data."""
@@ -138,15 +145,20 @@ class FinetuneAgent:
         self.gathered_steps += worlds * steps
         return rollout
 
+    @property
+    def preparation(self) -> Preparation:
+        """What the critic may learn from before the first step."""
+        return Preparation(
+            gather=self._gather, horizon=self.env.horizon, gamma=self.config.gamma, generator=self.generator
+        )
+
     def lesson(self, rollout: Rollout) -> Lesson:
         """What the critic may learn from, beside a rollout."""
         return Lesson(
+            **vars(self.preparation),
             rollout=rollout,
             first=self._estimate is None,
             targets=lambda: self.config.advantage.estimate(rollout, self.context).value_target,
-            gather=self._gather,
-            gamma=self.config.gamma,
-            generator=self.generator,
         )
 
     @torch.no_grad()

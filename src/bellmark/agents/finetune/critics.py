@@ -1,13 +1,14 @@
 """Critics: what values are learned, and how they are trained apart from the policy's minibatches.
 
-Every critic is an option with `build` (its networks) and `fit`, called whenever there is new data, before advantages
-are estimated. `Joint` also learns in the policy's minibatches; how it may be given a head start is its `initial`.
+Every critic is an option with `build` (its networks), `begin`, called once before the first step, for what is learned
+from other policies' data, and `fit`, called whenever there is new data, before advantages are estimated. `Joint` also
+learns in the policy's minibatches; how it may be given a head start is its `initial`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from bellmark.config import Choice, knob, option
 
@@ -30,23 +31,39 @@ class Gather(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Lesson:
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What a critic may learn from before the run's first step."""
+
+    gather: Gather
+    horizon: int  # control steps until an episode is truncated
+    gamma: float
+    generator: torch.Generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson(Preparation):
     """What a critic may learn from before advantages are estimated."""
 
     rollout: Rollout
     first: bool  # the first data of this run
     targets: Callable[[], Tensor]  # value targets (B,) of the advantage source under the critic as it is now
-    gather: Gather
-    gamma: float
-    generator: torch.Generator
 
 
-class NoCritic(Choice):
+class ApartFromPolicy(Choice):
+    """A critic that the policy's minibatches leave alone."""
+
+    warmup_iterations: ClassVar[int] = 0
+
+    def begin(self, critic: Any, given: Preparation) -> dict[str, float]:
+        """Nothing before the run's own data."""
+        return {}
+
+
+class NoCritic(ApartFromPolicy):
     """No value network."""
 
     kind: Literal["none"] = "none"
-    warmup_iterations: ClassVar[int] = 0
 
     def build(self, dims: tuple[int, int], generator: torch.Generator) -> ZeroCritic:
         """Zeros for values."""
@@ -59,25 +76,30 @@ class NoCritic(Choice):
         return {}
 
 
-class Fresh(Choice):
+class HeadStart(Choice):
+    """What a critic knows before the first update."""
+
+    def begin(self, critic: Critic, given: Preparation) -> dict[str, float]:
+        """Learn before the run's first step; the metrics of it."""
+        return {}
+
+    def prepare(self, critic: Critic, lesson: Lesson) -> None:
+        """Learn from new data, before advantages are estimated."""
+
+
+class Fresh(HeadStart):
     """Random weights."""
 
     kind: Literal["fresh"] = "fresh"
 
-    def prepare(self, critic: Critic, lesson: Lesson) -> None:
-        """Nothing."""
 
-
-class FromStart(Choice):
-    """The critic in the start checkpoint."""
+class FromStart(HeadStart):
+    """The critic in the start checkpoint, loaded with the policy."""
 
     kind: Literal["stored"] = "stored"
 
-    def prepare(self, critic: Critic, lesson: Lesson) -> None:
-        """Nothing: it was loaded with the policy."""
 
-
-class Pretrained(Choice):
+class Pretrained(HeadStart):
     """Regressed on Monte-Carlo returns of a stored policy before the run begins (the user's `pretrain_critic`).
 
     A return that the end of the data cuts off counts only what was seen.
@@ -91,16 +113,20 @@ class Pretrained(Choice):
     batch_size: int = knob(4096, "rows per gradient step", source="user's pretrain_critic", ge=1)
     lr: float = knob(1e-3, "learning rate", source="user's pretrain_critic", gt=0)
 
-    def prepare(self, critic: Critic, lesson: Lesson) -> None:
+    def begin(self, critic: Critic, given: Preparation) -> dict[str, float]:
         """Collect with the expert and regress."""
         from bellmark.agents.finetune.transitions import fit, minibatches, transitions
 
-        data = transitions(lesson.gather(self.expert, self.worlds, 50 * self.rollouts), lesson.gamma, 1, "bootstrap")
-        rows = minibatches(len(data), self.batch_size, self.epochs, lesson.generator)
-        fit(lambda at: critic.loss(data.obs_BO[at], data.return_B[at]), list(critic.parameters()), rows, self.lr)
+        data = transitions(given.gather(self.expert, self.worlds, 50 * self.rollouts), given.gamma, 1, "bootstrap")
+        rows = minibatches(len(data), self.batch_size, self.epochs, given.generator)
+
+        def loss(at: Tensor) -> Tensor:
+            return critic.loss(data.obs_BO[at], data.return_B[at])
+
+        return {"loss/value": fit(loss, list(critic.parameters()), rows, self.lr)}
 
 
-class TdPretrained(Choice):
+class TdPretrained(HeadStart):
     """Regressed on n-step TD targets of the first rollout (the user's `td_pretrain_v`)."""
 
     kind: Literal["td"] = "td"
@@ -123,7 +149,7 @@ class TdPretrained(Choice):
         fit_td(critic, lesson, self.n, self.epochs, self.batch_size, self.lr, ema=1.0)
 
 
-class GaePretrained(Choice):
+class GaePretrained(HeadStart):
     """Alternately recompute the advantage source's value targets and regress, on the first rollout."""
 
     kind: Literal["targets"] = "targets"
@@ -171,15 +197,19 @@ class Joint(Choice):
 
         return Critic(dims[0], self.hidden, self.layers, generator)
 
+    def begin(self, critic: Critic, given: Preparation) -> dict[str, float]:
+        """The head start that another policy's data give."""
+        return self.initial.begin(critic, given)
+
     def fit(self, critic: Critic, lesson: Lesson) -> dict[str, float]:
-        """The head start, then the extra passes."""
+        """The head start that the data at hand give, then the extra passes."""
         self.initial.prepare(critic, lesson)
         if self.extra_epochs:
             _to_targets(critic, lesson, self.extra_epochs, self.extra_batch_size, self.extra_lr)
         return {}
 
 
-class Td(Choice):
+class Td(ApartFromPolicy):
     """V by n-step TD towards a slow copy of itself, apart from the policy (the user's `td_ema` scripts)."""
 
     kind: Literal["td"] = "td"
@@ -190,7 +220,6 @@ class Td(Choice):
     batch_size: int = knob(256, "rows per gradient step", ge=1)
     lr: float = knob(3e-4, "learning rate", gt=0)
     ema: float = knob(0.005, "how far the slow copy moves per gradient step; 1 is no slow copy", gt=0, le=1)
-    warmup_iterations: ClassVar[int] = 0
 
     def build(self, dims: tuple[int, int], generator: torch.Generator) -> ApartCritic:
         """A fresh network that the policy's minibatches leave alone."""
@@ -205,7 +234,7 @@ class Td(Choice):
         return fit_td(critic.v, lesson, self.n, self.epochs, self.batch_size, self.lr, ema=self.ema)
 
 
-class Continued(Choice):
+class Continued(ApartFromPolicy):
     """V of the policy that re-rollouts follow, from that policy's rollouts out of the states that were collected.
 
     What cut re-rollouts (`advantage.beyond`) need: values where the present policy goes, of the one that takes over.
@@ -221,7 +250,6 @@ class Continued(Choice):
     batch_size: int = knob(512, "rows per gradient step", ge=1)
     lr: float = knob(1e-3, "learning rate", gt=0)
     ema: float = knob(0.05, "how far the slow copy that values the end of the data moves per gradient step", gt=0, le=1)
-    warmup_iterations: ClassVar[int] = 0
 
     def build(self, dims: tuple[int, int], generator: torch.Generator) -> ApartCritic:
         """A fresh network that the policy's minibatches leave alone."""
@@ -245,30 +273,35 @@ class OwnData(Choice):
     """The run's own rollouts."""
 
     kind: Literal["own"] = "own"
-    renewed: ClassVar[bool] = True  # whether new data of the run is new here
 
-    def rollouts(self, lesson: Lesson) -> list[Rollout]:
+    def before(self, given: Preparation) -> list[Rollout]:
+        """None before the first step."""
+        return []
+
+    def new(self, lesson: Lesson) -> list[Rollout]:
         """The data that the policy learns from."""
         return [lesson.rollout]
 
 
 class Collected(Choice):
-    """Rollouts of stored policies, collected before the first update: Q and V are learned once, then kept."""
+    """Rollouts of stored policies, collected before the first step: Q and V are learned once, then kept."""
 
     kind: Literal["collected"] = "collected"
-    renewed: ClassVar[bool] = False
     checkpoints: tuple[str, ...] = knob(
         ("pickcube_weak", "pickcube_medium", "pickcube_optimal"), "whose rollouts", source="user's iql_data_checkpoints"
     )
     episodes: int = knob(200, "worlds per checkpoint, each for one horizon of steps", source="user's log", ge=1)
 
-    def rollouts(self, lesson: Lesson) -> list[Rollout]:
+    def before(self, given: Preparation) -> list[Rollout]:
         """At least `episodes` episodes of each; what the horizon cuts off stays as a piece without an end."""
-        horizon = int(lesson.rollout.horizon)
-        return [lesson.gather(name, self.episodes, horizon) for name in self.checkpoints]
+        return [given.gather(name, self.episodes, given.horizon) for name in self.checkpoints]
+
+    def new(self, lesson: Lesson) -> list[Rollout]:
+        """Nothing is new once the run has begun."""
+        return []
 
 
-class Iql(Choice):
+class Iql(ApartFromPolicy):
     """Implicit Q-learning (Kostrikov et al. 2021): expectile V, TD Q; the user's networks are one Q and one V."""
 
     kind: Literal["iql"] = "iql"
@@ -295,7 +328,6 @@ class Iql(Choice):
     patience: int = knob(50, "epochs without a better held-out score after which training ends", ge=1)
     data: OwnData | Collected = option(OwnData(), "what Q and V are learned from")
     weights: Literal["keep", "reset"] = knob("keep", "from where new data goes on: the former weights or random ones")
-    warmup_iterations: ClassVar[int] = 0
 
     def build(self, dims: tuple[int, int], generator: torch.Generator) -> ActionValues:
         """Fresh networks."""
@@ -303,14 +335,21 @@ class Iql(Choice):
 
         return ActionValues(dims, self.hidden, self.layers, self.twins, generator)
 
+    def begin(self, critic: ActionValues, given: Preparation) -> dict[str, float]:
+        """Train Q and V on other policies' data."""
+        return self._train(critic, self.data.before(given), given)
+
     def fit(self, critic: ActionValues, lesson: Lesson) -> dict[str, float]:
-        """Train Q and V on the data, where it is new."""
+        """Train Q and V on the run's data."""
+        return self._train(critic, self.data.new(lesson), lesson)
+
+    def _train(self, critic: ActionValues, data: list[Rollout], given: Preparation) -> dict[str, float]:
         from bellmark.agents.finetune.iql import train
 
-        return train(self, critic, lesson) if lesson.first or self.data.renewed else {}
+        return train(self, critic, data, given) if data else {}
 
 
-class Returns(Choice):
+class Returns(ApartFromPolicy):
     """Q and V regressed on Monte-Carlo returns (the user's `sarsa_finetune`)."""
 
     kind: Literal["returns"] = "returns"
@@ -319,7 +358,6 @@ class Returns(Choice):
     epochs: int = knob(50, "passes over each new data", ge=1)
     batch_size: int = knob(256, "rows per gradient step", ge=1)
     lr: float = knob(3e-4, "learning rate", gt=0)
-    warmup_iterations: ClassVar[int] = 0
 
     def build(self, dims: tuple[int, int], generator: torch.Generator) -> ActionValues:
         """Fresh networks."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,21 +22,22 @@ from bellmark.agents.finetune.values import follow, reset
 from bellmark.nets.fused_adam import cut_and_step
 
 if TYPE_CHECKING:
-    from bellmark.agents.finetune.critics import Iql, Lesson
+    from bellmark.agents.finetune.critics import Iql, Preparation
+    from bellmark.agents.finetune.rollout import Rollout
 
 HELD_OUT, MOST_HELD_OUT = 0.1, 10_000
 MAX_NORM = 0.5
 FLOOR = 1 / 30  # of the learning rate at the end of its cosine
 
 
-def train(option: Iql, critic: ActionValues, lesson: Lesson) -> dict[str, float]:
-    """Train Q and V of `critic` in place on what `option.data` gives; returns the metrics of the epoch kept."""
+def train(option: Iql, critic: ActionValues, rollouts: Sequence[Rollout], given: Preparation) -> dict[str, float]:
+    """Train Q and V of `critic` in place; returns the metrics of the epoch kept."""
     if option.weights == "reset":
-        reset(critic, lesson.generator)
+        reset(critic, given.generator)
         critic.slow_q.load_state_dict(critic.q.state_dict())
     best, best_epoch, kept, metrics = -math.inf, 0, copy.deepcopy(critic.state_dict()), {}
     epoch = 0
-    for epoch, scores in enumerate(learn(option, critic, *parts(option, lesson), lesson.generator), start=1):
+    for epoch, scores in enumerate(learn(option, critic, *parts(option, rollouts, given), given.generator), start=1):
         score = SCORE[option.select](scores, epoch)
         if score > best:
             best, best_epoch, kept, metrics = score, epoch, copy.deepcopy(critic.state_dict()), scores
@@ -46,11 +47,10 @@ def train(option: Iql, critic: ActionValues, lesson: Lesson) -> dict[str, float]
     return {**metrics, "critic/epochs": float(epoch), "critic/epoch_kept": float(best_epoch)}
 
 
-def parts(option: Iql, lesson: Lesson) -> tuple[Transitions, Transitions]:
+def parts(option: Iql, rollouts: Sequence[Rollout], given: Preparation) -> tuple[Transitions, Transitions]:
     """The rows that are learned from, and those held out."""
-    rollouts = option.data.rollouts(lesson)
-    data = Transitions.concatenate([transitions(r, lesson.gamma, option.n, option.time_limit) for r in rollouts])
-    order = torch.randperm(len(data), generator=lesson.generator)
+    data = Transitions.concatenate([transitions(r, given.gamma, option.n, option.time_limit) for r in rollouts])
+    order = torch.randperm(len(data), generator=given.generator)
     held = min(MOST_HELD_OUT, max(1, round(HELD_OUT * len(data))))
     return data.take(order[held:]), data.take(order[:held])
 
