@@ -113,7 +113,7 @@ def update_size(case: Case) -> Finding | None:
             int(step[began]),
             f"a step moves {part} by {size:.1g} of {'its first' if large else 'its'} size: {word}, {USUAL:g} is usual",
             f"the learning rate of {part} is too {word}{'' if large else ', or its schedule has ended'}",
-            f"a learning rate of {part} that is {'smaller' if large else 'larger'} by {factor:,.0f}",
+            f"a learning rate of {part} {factor:,.0f} times {'smaller' if large else 'larger'}",
             {"ratio": size},
             (name, f"param_norm/{part}"),
         )
