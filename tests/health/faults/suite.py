@@ -1,6 +1,6 @@
 """Train every fault and the healthy runs beside it, and keep their records: `make faults`. Done runs are not repeated.
 
-    python tests/health/faults/suite.py [--workers 2] [--seeds 1 4 6 8] [--only NAME ...] [--quiet]
+    python tests/health/faults/suite.py [--workers 2] [--seeds 1 3 4 6 8 10 12] [--only NAME ...] [--quiet]
 
 Thresholds were moved on odd seeds alone; docs/health_evidence.md counts even ones. Records stay under runs/faults.
 NAME is a fault's, `faults` for all of them, `healthy/TASK` or `healthy`.
@@ -91,7 +91,7 @@ def main() -> None:
     """Train what is missing, then write the evidence."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 4, 6, 8], help="odd: tuning, even: counted")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 3, 4, 6, 8, 10, 12], help="odd: tuning, even: counted")
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--quiet", action="store_true", help="train only: leave docs/health_evidence.md as it is")
     chosen = parser.parse_args()
