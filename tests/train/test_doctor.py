@@ -33,6 +33,13 @@ def test_a_critical_finding_ends_the_run_with_a_checkpoint_and_the_reason(
     assert last is not None and last.step == 128
 
 
+def test_what_is_known_before_the_first_step_ends_a_run_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bellmark.train.doctor.diagnose", lambda case: [SICK])
+    folder = made(tmp_path, "doctor.on_critical=stop")
+    assert execute(folder) == DONE
+    assert (Run(folder).status.state, Run(folder).status.step) == ("stopped", 0)
+
+
 def test_otherwise_it_is_said_once_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bellmark.train.doctor.diagnose", falls_ill)
     folder, lines = made(tmp_path), []
