@@ -148,6 +148,12 @@ def test_re_rollouts_lean_to_no_side_not_even_once() -> None:
     assert diagnose(Case("finetune", {"advantage": "gae"}, curves), ["one_sided_advantages"]) == []
 
 
+def test_advantages_over_an_expectile_lean_by_construction() -> None:
+    illness = ill("one_sided_advantages")
+    learned = Case("finetune", {**illness.config, "critic": "iql", "advantage": "q_minus_v"}, illness.curves)
+    assert diagnose(learned, ["one_sided_advantages"]) == []
+
+
 def test_targets_that_are_all_alike_need_no_explaining() -> None:
     explained = after(30, -1.0, "value/explained_variance")
     assert diagnose(case({"value/explained_variance": explained}), ["unexplained_returns"]) == []

@@ -64,6 +64,11 @@ IQL = Task("iql_awr", (
     *PICK_CUBE, "critic.data.checkpoints=[pickcube_weak]", "critic.data.episodes=30", "critic.epochs=10",
 ))  # fmt: skip
 
+LEARNED_IQL = Task("iql_awr", (
+    *PICK_CUBE, "critic.data.episodes=60", "critic.epochs=40", "critic.n=5", "critic.select=return_correlation",
+    "optimizer.lr=3e-5",
+))  # fmt: skip
+
 
 class Fault(NamedTuple):
     """One planted fault."""
@@ -139,6 +144,7 @@ HEALTHY = {
     "finetune": PPO,
     "finetune_pickcube": FINETUNE,
     "finetune_rerolls": OWN_REROLL,
+    "finetune_iql": LEARNED_IQL,
     "tdmpc": TDMPC,
     "tdmpc_svg": SVG,
 }
