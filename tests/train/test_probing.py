@@ -57,9 +57,9 @@ def endless(batch: Any, context: int, classes: int) -> Any:
 
 
 RIGHT_LESSON = dreamer.lesson_of
-ENDLESS = {
+ENDLESS = {  # tdmpc2 learns values from replayed ends, bmpc from predicted ones
     "dreamer_cartpole_state": lambda: patch.object(dreamer, "lesson_of", endless),
-    "tdmpc2": lambda: patch.object(tdmpc.Termination, "forward", lambda self, z: torch.ones_like(z[..., 0])),
+    "bmpc": lambda: patch.object(tdmpc.Termination, "forward", lambda self, z: torch.ones_like(z[..., 0])),
 }
 
 
