@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bellmark.nets.optim import joint_norm
+
 SMALL = 1e-6  # keeps a zero gradient from dividing by zero when it is clipped
 
 
@@ -102,7 +104,7 @@ def sizes(optimizer: torch.optim.Optimizer, name: str, parameters: Sequence[nn.P
             count = float(state["step"])
             root = (state["exp_avg_sq"] / (1 - beta2**count)).sqrt_().add_(group["eps"])
             moved.append((state["exp_avg"] / root).norm() * (group["lr"] / (1 - beta1**count)))
-    size = torch.stack(torch._foreach_norm(list(parameters))).norm()
+    size = joint_norm(parameters)
     ratio = {f"update_ratio/{name}": torch.stack(moved).norm() / size} if moved else {}
     return {f"param_norm/{name}": size, **ratio}
 
@@ -110,7 +112,7 @@ def sizes(optimizer: torch.optim.Optimizer, name: str, parameters: Sequence[nn.P
 def _norm(gradient: list[Tensor], like: Tensor) -> Tensor:
     if not gradient:
         return torch.zeros((), device=like.device)
-    return torch.stack(torch._foreach_norm(gradient)).norm()
+    return joint_norm(gradient)
 
 
 def _cut(gradient: list[Tensor], norm: Tensor, most: float) -> None:
