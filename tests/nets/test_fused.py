@@ -12,13 +12,16 @@ from torch import Tensor
 import bellmark.ops.native as native
 from bellmark.nets.fused import PORTION
 from bellmark.nets.rms import Layer, mlp
-from bellmark.nets.rssm import BlockCell, Rssm
+from bellmark.nets.rssm import BlockCell, GruCells, Rssm
 from bellmark.ops.categorical import one_hot
 from bellmark.ops.two_hot import SymexpBins
 from bellmark.ops.two_targets import cross_entropy_two
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiler")
 LAYERS: dict[str, Any] = {"norm": "rms", "activation": "silu"}
+PLAIN: list[dict[str, Any]] = [{"norm": "none", "activation": name} for name in ("silu", "relu")]
+KINDS = [("block", LAYERS), ("grus", LAYERS), *(("grus", layers) for layers in PLAIN)]
+kinds = pytest.mark.parametrize(("cell", "layers"), KINDS)
 
 
 @pytest.fixture
@@ -42,11 +45,11 @@ def shaken(module: torch.nn.Module) -> torch.nn.Module:
     return module
 
 
-def rssm(classes: int) -> Rssm:
+def rssm(classes: int, cell: str = "block", layers: dict[str, Any] = LAYERS) -> Rssm:
     generator = torch.Generator().manual_seed(0)
-    cell = BlockCell(32, 6 * classes, 2, 8, 4, generator, **LAYERS)
-    made = Rssm(cell, 32, 5, 6, classes, 8, generator, unimix=0.01, prior_layers=2, posterior_layers=1,
-                sees_deter=True, **LAYERS)  # fmt: skip
+    kind = {"block": BlockCell, "grus": GruCells}[cell]
+    made = Rssm(kind(32, 6 * classes, 2, 8, 4, generator, **layers), 32, 5, 6, classes, 8, generator, unimix=0.01,
+                prior_layers=2, posterior_layers=1, sees_deter=True, **layers)  # fmt: skip
     shaken(made)
     return made
 
@@ -74,8 +77,10 @@ def test_a_layers_values_and_gradients(plain: Any, outputs: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, PORTION + 5])
-def test_layers_without_gradient(plain: Any, count: int) -> None:
-    layers = shaken(mlp([7, 8, 4], torch.Generator().manual_seed(0), **LAYERS))
+@pytest.mark.parametrize("kind", [LAYERS, *PLAIN])
+def test_layers_without_gradient(plain: Any, count: int, kind: dict[str, Any]) -> None:
+    layers = shaken(mlp([7, 8, 4], torch.Generator().manual_seed(0), **kind))
+    assert layers.stack() is not None
 
     @torch.no_grad()
     def run() -> Tensor:
@@ -112,8 +117,11 @@ def test_a_sequence_and_its_gradient(plain: Any, classes: int, slices: int) -> N
 @pytest.mark.parametrize("classes", [3, 4])
 @pytest.mark.parametrize("count", [1, 4, PORTION + 70])
 @pytest.mark.parametrize("drawn", [True, False])
-def test_a_step_along_an_observation(plain: Any, classes: int, count: int, drawn: bool) -> None:
-    made = rssm(classes)
+@kinds
+def test_a_step_along_an_observation(
+    plain: Any, cell: str, layers: dict[str, Any], classes: int, count: int, drawn: bool
+) -> None:
+    made = rssm(classes, cell, layers)
     uniform = torch.rand(6, count, generator=torch.Generator().manual_seed(2)) if drawn else None
 
     def run() -> Any:
@@ -124,8 +132,9 @@ def test_a_step_along_an_observation(plain: Any, classes: int, count: int, drawn
 
 
 @pytest.mark.parametrize("count", [2, PORTION + 70])
-def test_a_step_of_dreams(plain: Any, count: int) -> None:
-    made = rssm(4)
+@kinds
+def test_a_step_of_dreams(plain: Any, cell: str, layers: dict[str, Any], count: int) -> None:
+    made = rssm(4, cell, layers)
     here = torch.cat((normal(32, count), hots(4, count).flatten(0, 1)))
     uniform = torch.rand(6, count, generator=torch.Generator().manual_seed(2))
 

@@ -30,29 +30,33 @@ def structure(name: str, *fields: tuple[str, Any]) -> type[ctypes.Structure]:
 
 
 _P, _N = ctypes.c_void_p, ctypes.c_int64
-_Layer = structure("layer", ("weight bias scale", _P), ("inputs outputs turned", _N))
+_ACTIVE = {"": 0, "silu": 1, "relu": 2}
+_Layer = structure("layer", ("weight bias scale", _P), ("inputs outputs turned active", _N))
 _Cell = structure(
     "cell",
-    ("deter stoch own shared gates deter_bias stoch_bias gates_bias deter_scale stoch_scale hidden_scale", _P),
-    ("D G U S K turned ld_deter ld_stoch ld_own own_step ld_shared ld_gates", _N),
-    ("share", ctypes.c_float),
+    ("deter stoch own shared gates deter_bias stoch_bias gates_bias deter_scale stoch_scale hidden_scale bias", _P),
+    ("from_action", _P),
+    ("D G U C turned ld_deter ld_stoch ld_own own_step ld_shared ld_gates", _N),
 )
+_Grus = structure("grus", ("inputs recurrent bias from_stoch", _P), ("D G A turned", _N))
 _Advance = structure(
     "advance",
-    ("cell head from_action bias logits_bias deter stoch action uniform after hot work", _P),
-    ("count n portion widest ld_deter ld_stoch ld_action ld_after ld_hot", _N),
+    ("cell grus head logits_bias deter stoch action uniform after hot work", _P),
+    ("count n portion widest S K ld_deter ld_stoch ld_action ld_after ld_hot", _N),
+    ("share", ctypes.c_float),
 )
 
 
 class LayerWeights(NamedTuple):
-    """One layer; without a scale it is linear."""
+    """One layer: linear, or with an activation, or with a norm and SiLU."""
 
     weight: Tensor  # (outputs, inputs)
     bias: Tensor
-    scale: Tensor | None = None
+    scale: Tensor | None = None  # of the norm
+    activation: str = ""
 
 
-class CellWeights(NamedTuple):
+class BlockWeights(NamedTuple):
     """What a step multiplies with and adds, see `rssm.BlockCell`; G blocks of o = D / G."""
 
     deter: Tensor  # (U, D)
@@ -63,21 +67,65 @@ class CellWeights(NamedTuple):
     deter_bias: Tensor
     stoch_bias: Tensor
     gates_bias: Tensor
-    deter_scale: Tensor
-    stoch_scale: Tensor
+    deter_scale: Tensor | None
+    stoch_scale: Tensor | None
     hidden_scale: Tensor
+    bias: Tensor | None = None  # of the hidden layer; without it and the next, what comes of the action is known
+    from_action: LayerWeights | None = None
 
-    def turned(self) -> CellWeights:
+    def turned(self) -> BlockWeights:
         """Copies whose matrices are transposed."""
-        return self._replace(**{name: getattr(self, name).mT.contiguous() for name in self._fields[:5]})
+        acted = self.from_action and turn([self.from_action])[0]
+        matrices = {name: getattr(self, name).mT.contiguous() for name in self._fields[:5]}
+        return self._replace(**matrices, from_action=acted)
+
+    @property
+    def work(self) -> int:
+        """Numbers per state that a step keeps meanwhile: 3 U + 4 D + A; asked before anything is turned."""
+        assert self.from_action is not None
+        return 3 * len(self.deter_bias) + 4 * len(self.hidden_scale) + self.from_action.weight.shape[1]
+
+    def struct(self, turned: bool) -> ctypes.Structure:
+        """`struct cell` of the C file; the tensors must outlive it."""
+        state, units, wide = len(self.hidden_scale), len(self.deter_bias), self.stoch.shape[turned ^ 1]
+        pitches = (self.deter.stride(0), self.stoch.stride(0), self.own.stride(1), self.own.stride(0))
+        acted = self.from_action and _layers([self.from_action], turned)
+        places = (*pointers(self[:-1]), acted and ctypes.addressof(acted))
+        sizes = (state, len(self.own), units, wide, turned, *pitches, self.shared.stride(0), self.gates.stride(1))
+        made = _Cell(*places, *sizes)
+        made.kept = acted
+        return made
 
 
-def cell_of(w: CellWeights, *, turned: bool, latents: int, unimix: float) -> ctypes.Structure:
-    """`struct cell` of the C file; the tensors must outlive it."""
-    state, units, classes = len(w.hidden_scale), len(w.deter_bias), w.stoch.shape[turned ^ 1] // latents
-    pitches = (w.deter.stride(0), w.stoch.stride(0), w.own.stride(1), w.own.stride(0), w.shared.stride(0))
-    sizes = (state, len(w.own), units, latents, classes, turned, *pitches, w.gates.stride(1))
-    return _Cell(*pointers(w), *sizes, unimix)
+class GruWeights(NamedTuple):
+    """What a step multiplies with and adds, see `rssm.GruCells`; G cells of o = D / G."""
+
+    inputs: Tensor  # (3 D, U + A)
+    recurrent: Tensor  # (G, 3 o, o)
+    bias: Tensor  # (3 D,)
+    from_stoch: LayerWeights
+
+    def turned(self) -> GruWeights:
+        """Copies whose matrices are transposed."""
+        inputs, recurrent = (x.mT.contiguous() for x in (self.inputs, self.recurrent))
+        return GruWeights(inputs, recurrent, self.bias, turn([self.from_stoch])[0])
+
+    @property
+    def work(self) -> int:
+        """Numbers per state that a step keeps meanwhile: U + A + 6 D."""
+        return len(self.from_stoch.bias) + 2 * len(self.bias) + self._actions
+
+    @property
+    def _actions(self) -> int:
+        return sum(self.inputs.shape) - len(self.bias) - len(self.from_stoch.bias)
+
+    def struct(self, turned: bool) -> ctypes.Structure:
+        """`struct grus` of the C file; the tensors must outlive it."""
+        layer = _layers([self.from_stoch], turned)
+        sizes = (len(self.bias) // 3, len(self.recurrent), self._actions, turned)
+        made = _Grus(*pointers(self[:3]), ctypes.addressof(layer), *sizes)
+        made.kept = layer
+        return made
 
 
 def pointers(tensors: Iterable[Tensor | None]) -> list[int | None]:
@@ -102,7 +150,10 @@ def turn(layers: Sequence[LayerWeights]) -> list[LayerWeights]:
 
 
 def _layers(layers: Sequence[LayerWeights], turned: bool) -> ctypes.Array[Any]:
-    rows = [(*pointers((w, b, scale)), w.shape[turned ^ 1], w.shape[turned], turned) for w, b, scale in layers]
+    rows = [
+        (*pointers(layer[:3]), layer.weight.shape[turned ^ 1], layer.weight.shape[turned], turned, _ACTIVE[layer[3]])
+        for layer in layers
+    ]
     return (_Layer * len(rows))(*rows)  # type: ignore[misc]  # tuples become structs
 
 
@@ -197,32 +248,24 @@ def remembered(owner: nn.Module, name: str, witness: Tensor, make: Callable[[], 
 
 
 class Advance:
-    """Steps without gradient of the cell and a head on it, the prior or the posterior.
+    """Steps without gradient of a cell and a head on it, the prior or the posterior.
 
     Args:
         many: so many states that weights are transposed first; they are those of now from then on.
     """
 
     def __init__(
-        self,
-        cell: CellWeights,
-        bias: Tensor,
-        from_action: LayerWeights,
-        head: Sequence[LayerWeights],
-        latents: int,
-        unimix: float,
-        *,
-        many: bool,
+        self, cell: BlockWeights | GruWeights, head: Sequence[LayerWeights], latents: int, unimix: float, *, many: bool
     ) -> None:
-        self._bias, self._logits_bias = bias, head[-1].bias
-        self._widest = max(len(layer.bias) for layer in head)
-        acting = [from_action]
+        self._logits_bias, self._widest = head[-1].bias, max(len(layer.bias) for layer in head)
+        self._latents, self._unimix, self._work = latents, unimix, cell.work
         if many:
-            cell, acting, head = cell.turned(), turn(acting), turn(head)
-        self._kept = cell, acting, head  # whose numbers the structs point to
-        self._cell = cell_of(cell, turned=many, latents=latents, unimix=unimix)
-        self._acted, self._head = _layers(acting, many), _layers(head, many)
+            cell, head = cell.turned(), turn(head)
+        self._kept = cell, head  # whose numbers the structs point to
+        self._cell, self._head = cell.struct(many), _layers(head, many)
         self._head[-1].bias = None  # added with the share of uniform
+        place = ctypes.addressof(self._cell)
+        self._cells = (place, None) if isinstance(cell, BlockWeights) else (None, place)
 
     @torch.no_grad()
     def __call__(
@@ -235,11 +278,11 @@ class Advance:
             after, hot: where the recurrent state (N, D) and the latents (N, C) go; the head reads a row of `after` and
                 what follows it in memory.
         """
-        c, count = self._cell, len(deter)
+        count, wide = deter.shape[0], hot.shape[1]
         portion = min(PORTION, count)
-        work = deter.new_empty(portion * (3 * c.U + 4 * c.D + c.S * c.K + 2 * self._widest + action.shape[1]))
-        places = pointers((self._bias, self._logits_bias, deter, stoch, action, uniform, after, hot, work))
+        work = deter.new_empty(portion * (self._work + wide + 2 * self._widest))
+        places = pointers((self._logits_bias, deter, stoch, action, uniform, after, hot, work))
+        sizes = (len(self._head), count, portion, self._widest, self._latents, wide // self._latents)
         pitches = [_pitch(t) for t in (deter, stoch, action, after, hot)]
-        structs = (ctypes.addressof(s) for s in (c, self._head, self._acted))
-        it = _Advance(*structs, *places, len(self._head), count, portion, self._widest, *pitches)
+        it = _Advance(*self._cells, ctypes.addressof(self._head), *places, *sizes, *pitches, self._unimix)
         _lib().advance(ctypes.byref(it))

@@ -122,11 +122,11 @@ class Plain(nn.Module):
     def __init__(self, width: int, norm: str, activation: str) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(width)) if norm == "rms" else None
-        self.activation = ACTIVATIONS[activation]
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """(F, N) -> the same."""
-        return self.activation(x if self.scale is None else x * rms(x) * self.scale.unsqueeze(1))
+        return ACTIVATIONS[self.activation](x if self.scale is None else x * rms(x) * self.scale.unsqueeze(1))
 
 
 def finish(width: int, norm: str, activation: str) -> nn.Module:
@@ -149,29 +149,37 @@ class Layer(nn.Module):
         out: Tensor = self.finish(self.dense(x))
         return out
 
+    def weights(self) -> LayerWeights | None:
+        """What the fused passes multiply with; None of a norm before another activation than SiLU."""
+        weight, bias, finish = self.dense.weight, self.dense.bias, self.finish
+        if isinstance(finish, Norm):
+            return LayerWeights(weight, bias, finish.scale, "silu")
+        assert isinstance(finish, Plain)
+        return None if finish.scale is not None else LayerWeights(weight, bias, None, finish.activation)
+
 
 class Perceptron(nn.Sequential):
     """Layers one after the other."""
 
     def weights(self) -> list[LayerWeights] | None:
-        """What the fused passes multiply with; None where a layer is not Linear, RMSNorm, SiLU."""
-        layers = cast("list[Layer]", list(self))
-        if not all(isinstance(layer.finish, Norm) for layer in layers):
-            return None
-        return [LayerWeights(x.dense.weight, x.dense.bias, cast(Tensor, x.finish.scale)) for x in layers]
+        """What the fused passes multiply with; None where they do not know a layer."""
+        layers = [cast(Layer, layer).weights() for layer in self]
+        return None if None in layers else cast("list[LayerWeights]", layers)
 
     def stack(self, output: Dense | None = None) -> Stack | None:
         """The same, and a linear layer where one is given, as the fused passes take them."""
+        last = [] if output is None else [LayerWeights(output.weight, output.bias)]
+        witness = last[0].weight if last else cast(Layer, self[0]).dense.weight
 
         def make() -> Stack | None:
-            layers, last = self.weights(), [] if output is None else [LayerWeights(output.weight, output.bias)]
-            return Stack([*layers, *last]) if layers else None
+            layers = self.weights()
+            return None if layers is None else Stack([*layers, *last])
 
-        return remembered(self, "own" if output is None else "then", self[0].dense.weight, make)  # type: ignore[union-attr, arg-type]
+        return remembered(self, "then" if last else "own", witness, make)
 
     def then(self, output: Dense, x: Tensor) -> Tensor:
         """(inputs, N) through the layers and a linear one -> (N, outputs)."""
-        if len(self) and not torch.is_grad_enabled() and fused(x) and (stack := self.stack(output)):
+        if not torch.is_grad_enabled() and fused(x) and (stack := self.stack(output)):
             return perceptron(stack, rows(x))
         return output.rows(self(x))
 

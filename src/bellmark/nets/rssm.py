@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bellmark.nets.fused import WORTH_TURNING, Advance, CellWeights, LayerWeights, remembered
+from bellmark.nets.fused import WORTH_TURNING, Advance, BlockWeights, GruWeights, LayerWeights, remembered
 from bellmark.nets.rms import BlockDense, Dense, Layer, Norm, Perceptron, finish, initial, mlp, rows
 from bellmark.nets.unroll import Unroll, Weights
 from bellmark.nets.unroll_fused import FusedUnroll
@@ -66,6 +66,17 @@ class BlockCell(nn.Module):
         candidate = torch.tanh(reset.sigmoid() * candidate)
         return torch.lerp(former, candidate, (update + UPDATE_BIAS).sigmoid()).flatten(0, 1)
 
+    def weights(self) -> BlockWeights | None:
+        """What the fused passes multiply with; None where they do not know a norm or an activation."""
+        one, other, acted = (layer.weights() for layer in (self.from_deter, self.from_stoch, self.from_action))
+        if not (isinstance(self.finish, Norm) and one and other and acted and one.scale is not None):
+            return None
+        return BlockWeights(
+            one.weight, other.weight, self.hidden[:, : self.own].unflatten(0, (self.blocks, -1)),
+            self.hidden[:, self.own :], self.gates.weight, one.bias, other.bias, self.gates.bias,
+            one.scale, other.scale, self.finish.scale, self.bias, acted,
+        )  # fmt: skip
+
 
 class GruCells(nn.Module):
     """GRUs side by side: each sees its own part of the state, the embedded latents and the action."""
@@ -91,6 +102,11 @@ class GruCells(nn.Module):
         new = torch.tanh(new_x + (reset_x + reset_h).sigmoid() * new_h)
         return torch.lerp(former, new, (update_x + update_h + UPDATE_BIAS).sigmoid()).flatten(0, 1)
 
+    def weights(self) -> GruWeights | None:
+        """What the fused passes multiply with; None where they do not know the layer of the latents."""
+        layer = self.from_stoch.weights()
+        return layer and GruWeights(self.inputs, self.recurrent, self.bias, layer)
+
 
 class Rssm(nn.Module):
     """Cell, prior and posterior.
@@ -103,7 +119,7 @@ class Rssm(nn.Module):
 
     def __init__(
         self,
-        cell: nn.Module,
+        cell: BlockCell | GruCells,
         deter: int,
         tokens: int,
         latents: int,
@@ -213,12 +229,11 @@ class Rssm(nn.Module):
         self, deter: Tensor, stoch: Tensor, action: Tensor, tokens: Tensor, uniform: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """One step along observations without gradient; without random numbers, latents are the most likely ones."""
-        if self.unrolls and fused(deter):
-            count = deter.shape[1]
+        count = deter.shape[1]
+        if self.sees_deter and (go := self._advance(self.posterior_hidden, self.posterior_logits, count)):
             seen = deter.new_empty(count, self.deter + len(tokens))
             after, hot = seen[:, : self.deter], deter.new_empty(count, self.latents * self.classes)
             seen[:, self.deter :] = tokens.t()
-            go = self._advance(self.posterior_hidden, self.posterior_logits, count)
             go(rows(deter), rows(stoch.flatten(0, 1)), rows(action), uniform, after, hot)
             return after.t(), hot.t().unflatten(0, (self.latents, self.classes))
         deter = self.step(deter, stoch, action)
@@ -230,8 +245,7 @@ class Rssm(nn.Module):
 
         It takes states, actions (A, B) and uniform numbers (S, B), and writes the next states into its last argument.
         """
-        if self.unrolls and fused(self.cell.bias):  # type: ignore[arg-type]
-            go = self._advance(self.prior_hidden, self.prior_logits, count)
+        if go := self._advance(self.prior_hidden, self.prior_logits, count):
 
             def fast(here: Tensor, action: Tensor, uniform: Tensor, there: Tensor) -> None:
                 x, y = rows(here), there.t()
@@ -254,23 +268,20 @@ class Rssm(nn.Module):
 
         return slow
 
-    def _advance(self, hidden: Perceptron, logits: Dense, count: int) -> Advance:
-        if count >= WORTH_TURNING:
-            return self._new_advance(hidden, logits, many=True)
-        bias: Any = self.cell.bias
-        return remembered(hidden, "advance", bias, lambda: self._new_advance(hidden, logits, many=False))
+    def _advance(self, hidden: Perceptron, logits: Dense, count: int) -> Advance | None:
+        """Steps of `count` states by the fused passes; None where they do not know the cell or a layer."""
 
-    def _new_advance(self, hidden: Perceptron, logits: Dense, *, many: bool) -> Advance:
-        cell: Any = self.cell
-        one, other, acted = cell.from_deter, cell.from_stoch, cell.from_action
-        weights = CellWeights(
-            one.dense.weight, other.dense.weight, cell.hidden[:, : cell.own].unflatten(0, (cell.blocks, -1)),
-            cell.hidden[:, cell.own :], cell.gates.weight, one.dense.bias, other.dense.bias, cell.gates.bias,
-            one.finish.scale, other.finish.scale, cell.finish.scale,
-        )  # fmt: skip
-        acting = LayerWeights(acted.dense.weight, acted.dense.bias, acted.finish.scale)
-        head = [*(hidden.weights() or ()), LayerWeights(logits.weight, logits.bias)]
-        return Advance(weights, cell.bias, acting, head, self.latents, self.unimix, many=many)
+        def make(many: bool) -> Advance | None:
+            cell, layers = self.cell.weights(), hidden.weights()
+            if cell is None or layers is None:
+                return None
+            head = [*layers, LayerWeights(logits.weight, logits.bias)]
+            return Advance(cell, head, self.latents, self.unimix, many=many)
+
+        if not fused(logits.weight):
+            return None
+        many = count >= WORTH_TURNING
+        return make(True) if many else remembered(hidden, "advance", logits.weight, lambda: make(False))
 
     def _probs(self, logits: Tensor) -> Tensor:
         return mixed(logits.unflatten(0, (self.latents, self.classes)), self.unimix, 1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bellmark.nets.fused import CellWeights, cell_of, pointers, structure
+from bellmark.nets.fused import BlockWeights, pointers, structure
 from bellmark.nets.unroll import Weights
 from bellmark.ops.native import library
 
@@ -32,7 +32,8 @@ _Unroll = structure(
     ("into_after into_probs", _P),
     (" ".join(_LEFT), _P),
     ("into_scales work", _P),
-    ("T B P ld_seen", ctypes.c_int64),
+    ("T B S K P ld_seen", ctypes.c_int64),
+    ("share", ctypes.c_float),
 )
 
 
@@ -103,21 +104,22 @@ def _call(
     into: dict[str, Tensor],
     work: Tensor,
 ) -> None:
-    cell = CellWeights(
+    cell = BlockWeights(
         w.deter_UD, w.stoch_UC, w.own, w.shared_D2U, w.gates, w.deter_bias_U, w.stoch_bias_U, w.gates_bias,
         w.scale_2U[0], w.scale_2U[1], w.hidden_scale_D,
     )  # fmt: skip
     forward = not into
     cell = cell.turned() if forward else cell
-    struct = cell_of(cell, turned=forward, latents=latents, unimix=unimix)
+    struct = cell.struct(forward)
     matrices = (w.posterior_UD, w.logits_CU)
     seen, logits = (x.t().contiguous() for x in matrices) if forward else (None, None)
     head = (w.posterior_UD, seen, w.posterior_scale_U, w.logits_CU, logits, w.logits_bias_C)
     steps, slices = given[4].shape
     gradients = [into.get(x) for x in ("into_after", "into_probs", *_LEFT, "into_scales")]
     tensors = pointers((*head, *given, *saved.values(), *gradients, work))
-    sizes = (steps, slices, len(w.posterior_scale_U), w.posterior_UD.stride(0))
-    it = _Unroll(ctypes.addressof(struct), *tensors, *sizes)
+    classes = len(w.logits_bias_C) // latents
+    sizes = (steps, slices, latents, classes, len(w.posterior_scale_U), w.posterior_UD.stride(0))
+    it = _Unroll(ctypes.addressof(struct), *tensors, *sizes, unimix)
     lib = library()
     assert lib is not None
     getattr(lib, name)(ctypes.byref(it))

@@ -45,7 +45,7 @@ class Head(nn.Module):
     @torch.no_grad()
     def mean_bin(self, features: Tensor, bins: SymexpBins) -> Tensor:
         """(F, N) -> (N,) the numbers that outputs over bins stand for, without gradient."""
-        stack = self.hidden.stack(self.output) if len(self.hidden) and fused(features) else None
+        stack = self.hidden.stack(self.output) if fused(features) else None
         if stack is None:
             return bins.decode(self.rows(features))
         return perceptron(stack, rows(features), bins.upper(features))
@@ -105,17 +105,8 @@ def features(deter_TDB: Tensor, stoch_TSKB: Tensor) -> Tensor:
     return rows.flatten(0, 1).t()
 
 
-def _cell(spec: Spec, model: Model, generator: torch.Generator) -> nn.Module:
+def _cell(spec: Spec, model: Model, generator: torch.Generator) -> BlockCell | GruCells:
     size, cell = model.widths, model.cell
     make, pieces = (BlockCell, cell.blocks) if isinstance(cell, BlockGru) else (GruCells, cell.cells)
-    stoch = model.latents * size.classes
-    return make(
-        size.deter,
-        stoch,
-        spec.actions,
-        size.units,
-        pieces,
-        generator,
-        norm=model.norm,
-        activation=model.activation,
-    )
+    stoch, layers = model.latents * size.classes, {"norm": model.norm, "activation": model.activation}
+    return make(size.deter, stoch, spec.actions, size.units, pieces, generator, **layers)

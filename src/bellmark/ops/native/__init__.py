@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-SOURCES = (HERE / "rssm.c", HERE / "places.c", HERE / "bins.c", HERE / "tanh.c", HERE / "adam.c", HERE / "gauss.c")
+SOURCES = tuple(HERE / f"{name}.c" for name in ("layers", "rssm", "places", "bins", "tanh", "adam", "gauss"))
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
 COMPILE_SECONDS = 120
 log = logging.getLogger(__name__)

@@ -1,76 +1,16 @@
-/* The dreamer family's layers and cell on states as rows of floats: what lies between matrix products, fused, and the
- * loops over steps and portions of rows. Products are BLAS's, handed in by `__init__.py`. Everything here has a twin in
- * PyTorch (`nets/rms.py`, `nets/rssm.py`, `nets/unroll.py`), to which tests hold it.
+/* The dreamer family's cells on states as rows of floats, and the loops over steps and portions of rows. Everything here
+ * has a twin in PyTorch (`nets/rssm.py`, `nets/unroll.py`), to which tests hold it.
  *
- * Letters: n rows (states), D recurrent state in G blocks of o = D / G, U units, S latents of K classes, C = S K. */
+ * Letters: n rows (states), D recurrent state in G blocks of o = D / G, U units, S latents of K classes, C = S K, A
+ * action. */
 
 #include <string.h>
 
 #include "rssm.h"
 
-gemm sgemm;
-void use(gemm product) { sgemm = product; }
-
-/* y (n, m) = beta y + x (n, k) w (m, k)^T; `turned`: w is (k, m), which is faster */
-static void through(int turned, int n, int m, int k, const float *x, int ldx, const float *w, int ldw, float beta,
-                    float *y, int ldy) {
-  const float one = 1;
-  sgemm(turned ? "N" : "T", "N", &m, &n, &k, &one, w, &ldw, x, &ldx, &beta, y, &ldy);
-}
-
 /* x (n, k) = beta x + y (n, m) w (m, k) */
 static void back(int n, int m, int k, const float *y, int ldy, const float *w, int ldw, float beta, float *x, int ldx) {
   through(1, n, k, m, y, ldy, w, ldw, beta, x, ldx);
-}
-
-/* ---- RMSNorm and SiLU ---- */
-
-/* normed = (x + bias) rms(x + bias), out = silu(scale normed), inverse (n), which may be NULL, as the bias may;
- * normed may be x itself, and out where nobody asks for it. Rows are ldx, ldn, ldo numbers apart. */
-void norm_silu(int64_t n, int64_t f, const float *x, int64_t ldx, const float *bias, const float *scale, float *normed,
-               int64_t ldn, float *out, int64_t ldo, float *inverse) {
-  for (int64_t i = 0; i < n; i++, x += ldx, normed += ldn, out += ldo) {
-    const float *from = x;
-    float square = 0;
-    if (bias) {
-      from = normed;
-      REDUCE(square) for (int64_t j = 0; j < f; j++) {
-        float y = x[j] + bias[j];
-        normed[j] = y;
-        square += y * y;
-      }
-    } else {
-      REDUCE(square) for (int64_t j = 0; j < f; j++) square += x[j] * x[j];
-    }
-    float by = 1 / sqrtf(square / (float)f + EPS);
-    if (inverse) inverse[i] = by;
-    SIMD for (int64_t j = 0; j < f; j++) {
-      float y = from[j] * by, z = y * scale[j];
-      normed[j] = y;
-      out[j] = z * sigmoid(z);
-    }
-  }
-}
-
-/* From dy, rows ld apart: into, rows ldi apart, which may be dy; adds to dscale and dbias (f) each */
-void norm_silu_back(int64_t n, int64_t f, const float *dy, int64_t ld, const float *normed, int64_t ldn,
-                    const float *inverse, const float *scale, float *into, int64_t ldi, float *dscale, float *dbias) {
-  for (int64_t i = 0; i < n; i++, dy += ld, normed += ldn, into += ldi) {
-    float mean = 0;
-    REDUCE(mean) for (int64_t j = 0; j < f; j++) {
-      float z = normed[j] * scale[j], s = sigmoid(z), inner = dy[j] * s * (1 + z * (1 - s));
-      float product = inner * normed[j];
-      dscale[j] += product;
-      mean += product * scale[j];
-      into[j] = inner * scale[j];
-    }
-    mean /= (float)f;
-    float by = inverse[i];
-    SIMD for (int64_t j = 0; j < f; j++) {
-      into[j] = by * (into[j] - normed[j] * mean);
-      dbias[j] += into[j];
-    }
-  }
 }
 
 /* ---- latents ---- */
@@ -138,11 +78,11 @@ static void latents_back(int64_t groups, int K, float share, const float *dprobs
 
 /* ---- the cell ---- */
 
-/* after (n, D) from deter and stoch. `hidden_normed` holds what comes of the action, or nothing: then `inputs` has a
- * third part, the action's, and `bias` is the hidden layer's. */
+/* after (n, D) from deter and stoch. `hidden_normed` holds what comes of the action and the bias, or nothing: then
+ * `inputs` has a third part, the action's, and `bias` is the hidden layer's. */
 static void step(const struct cell *c, int n, const float *deter, int ldd, const float *stoch, int lds,
-                 const struct step *s, const float *bias, float *after, int lda) {
-  int D = (int)c->D, G = (int)c->G, U = (int)c->U, o = D / G, C = (int)(c->S * c->K), parts = bias ? 3 : 2;
+                 const struct step *s, float *after, int lda) {
+  int D = (int)c->D, G = (int)c->G, U = (int)c->U, o = D / G, C = (int)c->C, parts = c->bias ? 3 : 2;
   int wide = parts * U, turned = (int)c->turned;
   through(turned, n, U, D, deter, ldd, c->deter, (int)c->ld_deter, 0, s->normed, wide);
   through(turned, n, U, C, stoch, lds, c->stoch, (int)c->ld_stoch, 0, s->normed + U, wide);
@@ -150,10 +90,10 @@ static void step(const struct cell *c, int n, const float *deter, int ldd, const
   norm_silu(n, U, s->normed + U, wide, c->stoch_bias, c->stoch_scale, s->normed + U, wide, s->inputs + U, wide,
             s->stoch_inverse);
   float *x = s->hidden_normed;
-  through(turned, n, D, wide, s->inputs, wide, c->shared, (int)c->ld_shared, bias ? 0 : 1, x, D);
+  through(turned, n, D, wide, s->inputs, wide, c->shared, (int)c->ld_shared, c->bias ? 0 : 1, x, D);
   for (int g = 0; g < G; g++)
     through(turned, n, o, o, deter + g * o, ldd, c->own + g * c->own_step, (int)c->ld_own, 1, x + g * o, D);
-  norm_silu(n, D, x, D, bias, c->hidden_scale, x, D, s->hidden, D, s->hidden_inverse);
+  norm_silu(n, D, x, D, c->bias, c->hidden_scale, x, D, s->hidden, D, s->hidden_inverse);
   for (int g = 0; g < G; g++)
     through(turned, n, 3 * o, o, s->hidden + g * o, D, c->gates + (int64_t)g * 3 * o * o, (int)c->ld_gates, 0,
             s->gates + 3 * g * o, 3 * D);
@@ -172,62 +112,62 @@ static void step(const struct cell *c, int n, const float *deter, int ldd, const
     }
 }
 
-/* ---- layers without gradient ---- */
+/* ---- steps without gradient ---- */
 
-/* x (n, ldx) through the layers; the last one's outputs to y (n, outputs), others in turns to two scratches */
-static void layers(const struct layer *l, int count, int n, const float *x, int ldx, float *const scratch[2],
-                   float *y) {
-  for (int i = 0; i < count; i++, l++) {
-    int m = (int)l->outputs, k = (int)l->inputs;
-    float *into = i == count - 1 ? y : scratch[i % 2];
-    through((int)l->turned, n, m, k, x, ldx, l->weight, l->turned ? m : k, 0, into, m);
-    if (l->scale)
-      norm_silu(n, m, into, m, l->bias, l->scale, into, m, into, m, 0);
-    else if (l->bias)
-      for (int r = 0; r < n; r++)
-        SIMD for (int j = 0; j < m; j++) into[(int64_t)r * m + j] += l->bias[j];
-    x = into;
-    ldx = m;
-  }
+/* Actions beyond [-1, 1] are cut */
+static void bounded(int n, int A, const float *action, int64_t ld, float *into, int ldi) {
+  for (int i = 0; i < n; i++, action += ld, into += ldi)
+    for (int j = 0; j < A; j++) into[j] = action[j] > 1 ? 1 : action[j] < -1 ? -1 : action[j];
 }
 
-/* x (n, inputs) through the layers to y (n, outputs), a portion of rows after the other: they stay in the cache. With
- * `upper` (see `mean_bin`), y (n) are the mean bins of the outputs, and `last` holds those of a portion. */
-void perceptron(const struct layer *l, int64_t count, int64_t n, int64_t portion, int64_t ldx, const float *x,
-                float *one, float *other, float *y, const float *upper, float *last) {
-  float *scratch[2] = {one, other};
-  int64_t outputs = l[count - 1].outputs;
-  for (int64_t at = 0; at < n; at += portion, x += portion * ldx) {
-    int rows = (int)MIN(portion, n - at);
-    layers(l, (int)count, rows, x, (int)ldx, scratch, upper ? last : y + at * outputs);
-    if (upper) mean_bin(rows, outputs, last, upper, one, y + at);
-  }
+/* The block-diagonal cell; `w`, here and below, holds the numbers per row that `nets/fused.py` says */
+static void block(const struct cell *c, int n, const float *deter, int ldd, const float *stoch, int lds,
+                  const float *action, int64_t ldx, float *after, int lda, float *w) {
+  int U = (int)c->U, A = (int)c->from_action->inputs;
+  float *hidden = w + (int64_t)n * 3 * U, *gates = hidden + n * c->D, *acted = gates + n * 3 * c->D;
+  struct step s = {.normed = w, .inputs = w, .hidden_normed = hidden, .hidden = hidden, .gates = gates};
+  bounded(n, A, action, ldx, acted, A);
+  layer(c->from_action, n, acted, A, w + 2 * U, 3 * U);
+  step(c, n, deter, ldd, stoch, lds, &s, after, lda);
+}
+
+/* GRUs side by side */
+static void grus(const struct grus *c, int n, const float *deter, int ldd, const float *stoch, int lds,
+                 const float *action, int64_t ldx, float *after, int lda, float *w) {
+  int U = (int)c->from_stoch->outputs, A = (int)c->A, D = (int)c->D, G = (int)c->G, o = D / G, wide = U + A;
+  int turned = (int)c->turned;
+  float *seen = w + (int64_t)n * wide, *own = seen + (int64_t)n * 3 * D;
+  layer(c->from_stoch, n, stoch, lds, w, wide);
+  bounded(n, A, action, ldx, w + U, wide);
+  through(turned, n, 3 * D, wide, w, wide, c->inputs, turned ? 3 * D : wide, 0, seen, 3 * D);
+  for (int g = 0; g < G; g++)
+    through(turned, n, 3 * o, o, deter + g * o, ldd, c->recurrent + (int64_t)g * 3 * o * o, turned ? 3 * o : o, 0,
+            own + 3 * g * o, 3 * D);
+  for (int i = 0; i < n; i++)
+    for (int g = 0; g < G; g++) {
+      const float *x = seen + (int64_t)i * 3 * D + 3 * g * o, *h = own + (int64_t)i * 3 * D + 3 * g * o;
+      const float *b = c->bias + 3 * g * o, *former = deter + (int64_t)i * ldd + g * o;
+      float *next = after + (int64_t)i * lda + g * o;
+      SIMD for (int j = 0; j < o; j++) {
+        float reset = sigmoid(x[j] + b[j] + h[j]), update = sigmoid(x[o + j] + b[o + j] + h[o + j] - 1);
+        float candidate = fast_tanh(x[2 * o + j] + b[2 * o + j] + reset * h[2 * o + j]);
+        next[j] = former[j] + update * (candidate - former[j]);
+      }
+    }
 }
 
 void advance(const struct advance *a) {
-  const struct cell *c = a->cell;
-  int D = (int)c->D, U = (int)c->U, C = (int)(c->S * c->K), A = (int)a->from_action->inputs;
+  int C = (int)(a->S * a->K);
   for (int64_t at = 0; at < a->n; at += a->portion) {
-    int n = (int)MIN(a->portion, a->n - at);
-    float *after = a->after + at * a->ld_after, *w = a->work;
-    struct step s = {0};
-    s.normed = s.inputs = w, w += (int64_t)n * 3 * U;
-    s.hidden_normed = s.hidden = w, w += (int64_t)n * D;
-    s.gates = w, w += (int64_t)n * 3 * D;
-    float *logits = w, *scratch = w + (int64_t)n * C, *turns[2] = {scratch, scratch + n * a->widest};
-    for (int i = 0; i < n; i++)
-      for (int j = 0; j < A; j++) {
-        float x = a->action[(at + i) * a->ld_action + j];
-        scratch[i * A + j] = x > 1 ? 1 : x < -1 ? -1 : x;
-      }
-    float *acted = s.inputs + 2 * U;
-    through((int)a->from_action->turned, n, U, A, scratch, A, a->from_action->weight,
-            a->from_action->turned ? U : A, 0, acted, 3 * U);
-    norm_silu(n, U, acted, 3 * U, a->from_action->bias, a->from_action->scale, acted, 3 * U, acted, 3 * U, 0);
-    step(c, n, a->deter + at * a->ld_deter, (int)a->ld_deter, a->stoch + at * a->ld_stoch, (int)a->ld_stoch, &s,
-         a->bias, after, (int)a->ld_after);
-    layers(a->head, (int)a->count, n, after, (int)a->ld_after, turns, logits);
-    latents(n, (int)c->S, (int)c->K, c->share, a->logits_bias, logits, logits, a->hot + at * a->ld_hot, a->ld_hot,
+    int n = (int)MIN(a->portion, a->n - at), ldd = (int)a->ld_deter, lds = (int)a->ld_stoch, lda = (int)a->ld_after;
+    const float *deter = a->deter + at * ldd, *stoch = a->stoch + at * lds, *action = a->action + at * a->ld_action;
+    float *after = a->after + at * lda, *logits = a->work, *one = logits + (int64_t)n * C, *two = one + n * a->widest;
+    if (a->cell)
+      block(a->cell, n, deter, ldd, stoch, lds, action, a->ld_action, after, lda, two + n * a->widest);
+    else
+      grus(a->grus, n, deter, ldd, stoch, lds, action, a->ld_action, after, lda, two + n * a->widest);
+    layers(a->head, (int)a->count, n, after, lda, (float *const[]){one, two}, logits);
+    latents(n, (int)a->S, (int)a->K, a->share, a->logits_bias, logits, logits, a->hot + at * a->ld_hot, a->ld_hot,
             a->uniform ? a->uniform + at : 0, a->n);
   }
 }
@@ -241,7 +181,7 @@ static void carry(int64_t B, int64_t width, const float *going, const float *for
 
 void unroll(const struct unroll *r) {
   const struct cell *c = r->cell;
-  int64_t B = r->B, D = c->D, U = c->U, C = c->S * c->K, P = r->P;
+  int64_t B = r->B, D = c->D, U = c->U, C = c->C, P = r->P;
   int n = (int)B;
   for (int64_t t = 0; t < r->T; t++) {
     float *deter = r->deter + t * B * D, *stoch = r->stoch + t * B * C, *after = r->after + t * B * D;
@@ -251,14 +191,14 @@ void unroll(const struct unroll *r) {
         r->normed + t * B * 2 * U,    r->deter_inverse + t * B, r->stoch_inverse + t * B, r->inputs + t * B * 2 * U,
         r->hidden_normed + t * B * D, r->hidden_inverse + t * B, r->hidden + t * B * D,   r->gates + t * B * 3 * D};
     memcpy(s.hidden_normed, r->action + t * B * D, (size_t)(B * D) * sizeof(float));
-    step(c, n, deter, (int)D, stoch, (int)C, &s, 0, after, (int)D);
+    step(c, n, deter, (int)D, stoch, (int)C, &s, after, (int)D);
     float *x = r->seen_normed + t * B * P, *seen = r->seen + t * B * P, *logits = r->softmax + t * B * C;
     memcpy(x, r->token + t * B * P, (size_t)(B * P) * sizeof(float));
     through(1, n, (int)P, (int)D, after, (int)D, r->seen_turned, (int)P, 1, x, (int)P);
     norm_silu(B, P, x, P, 0, r->seen_scale, x, P, seen, P, r->seen_inverse + t * B);
     through(1, n, (int)C, (int)P, seen, (int)P, r->logits_turned, (int)C, 0, logits, (int)C);
-    latents(n, (int)c->S, (int)c->K, c->share, r->logits_bias, logits, r->probs + t * B * C, r->hot + t * B * C, C,
-            r->uniform + t * c->S * B, B);
+    latents(n, (int)r->S, (int)r->K, r->share, r->logits_bias, logits, r->probs + t * B * C, r->hot + t * B * C, C,
+            r->uniform + t * r->S * B, B);
   }
 }
 
@@ -280,7 +220,7 @@ static void gates_back(int n, int D, int G, const float *former, const float *ga
 
 void unroll_back(const struct unroll *r) {
   const struct cell *c = r->cell; /* not turned */
-  int64_t B = r->B, D = c->D, U = c->U, C = c->S * c->K, P = r->P, wide = 2 * U;
+  int64_t B = r->B, D = c->D, U = c->U, C = c->C, P = r->P, wide = 2 * U;
   int n = (int)B, G = (int)c->G, o = (int)D / G;
   float *scales = r->into_scales, *biases = scales + 2 * U + D + P;
   float *hidden = r->work, *inputs = hidden + B * D, *seen = inputs + 2 * B * U;
@@ -289,7 +229,7 @@ void unroll_back(const struct unroll *r) {
     float *x = r->into_hidden + t * B * D, *in = r->into_inputs + t * B * wide, *gates = r->into_gates + t * B * 3 * D;
     float *tokens = r->into_seen + t * B * P;
     const float *normed = r->normed + t * B * wide;
-    latents_back(B * c->S, (int)c->K, c->share, r->into_probs + t * B * C, r->softmax + t * B * C, logits);
+    latents_back(B * r->S, (int)r->K, r->share, r->into_probs + t * B * C, r->softmax + t * B * C, logits);
     back(n, (int)C, (int)P, logits, (int)C, r->logits_weight, (int)P, 0, seen, (int)P);
     norm_silu_back(B, P, seen, P, r->seen_normed + t * B * P, P, r->seen_inverse + t * B, r->seen_scale, tokens, P,
                    scales + 2 * U + D, biases + 2 * U + D);

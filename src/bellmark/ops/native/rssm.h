@@ -8,19 +8,29 @@ typedef void (*gemm)(const char *, const char *, const int *, const int *, const
                      const int *, const float *, const int *, const float *, float *, const int *);
 extern gemm sgemm __attribute__((visibility("hidden"))); /* handed in by `use` */
 
-/* A layer; without a scale it is linear, and its bias may be added later. */
+enum { LINEAR, SILU, RELU };
+
+/* A layer; with a scale, what is active is normed first. Without activation, its bias may be added later. */
 struct layer {
   const float *weight, *bias, *scale; /* (outputs, inputs), or (inputs, outputs) where `turned` */
-  int64_t inputs, outputs, turned;
+  int64_t inputs, outputs, turned, active;
 };
 
+/* The block-diagonal cell. Without `bias` (D), the hidden layer's, what comes of the action is known already. */
 struct cell {
   const float *deter, *stoch, *own, *shared, *gates; /* (U, D), (U, C), G (o, o), (D, 2 U or 3 U), G (3 o, o) */
-  const float *deter_bias, *stoch_bias, *gates_bias, *deter_scale, *stoch_scale, *hidden_scale;
-  int64_t D, G, U, S, K;
+  const float *deter_bias, *stoch_bias, *gates_bias, *deter_scale, *stoch_scale, *hidden_scale, *bias;
+  const struct layer *from_action;
+  int64_t D, G, U, C;
   int64_t turned; /* every matrix is transposed */
   int64_t ld_deter, ld_stoch, ld_own, own_step, ld_shared, ld_gates;
-  float share; /* of uniform in the latents */
+};
+
+/* GRUs side by side: gates of every one in the order reset, update, candidate */
+struct grus {
+  const float *inputs, *recurrent, *bias; /* (3 D, U + A), G (3 o, o), (3 D); matrices may be `turned` */
+  const struct layer *from_stoch;
+  int64_t D, G, A, turned;
 };
 
 /* What a step leaves, in rows: both inputs (of the state and of the latents) side by side. */
@@ -30,16 +40,18 @@ struct step {
 
 /* One step of n states without gradient, from deter, stoch and action: the recurrent state to `after`, its latents to
  * `hot`. `head` are the layers of the prior or the posterior, whose input is `after` and what follows it in memory;
- * the bias of their logits is apart. `work` holds `portion` rows of 3 U + 4 D + C + 2 W + A numbers, W the head's
- * widest layer. */
+ * the bias of their logits is apart. `work` holds `portion` rows of C + 2 W numbers, W the head's widest layer, and of
+ * what the cell needs. */
 struct advance {
-  const struct cell *cell;
-  const struct layer *head, *from_action;
-  const float *bias, *logits_bias; /* (D) of the hidden layer, (C) */
+  const struct cell *cell; /* one of the two */
+  const struct grus *grus;
+  const struct layer *head;
+  const float *logits_bias; /* (C) */
   const float *deter, *stoch, *action, *uniform;
   float *after, *hot, *work;
-  int64_t count, n, portion, widest;
+  int64_t count, n, portion, widest, S, K;
   int64_t ld_deter, ld_stoch, ld_action, ld_after, ld_hot;
+  float share; /* of uniform in the latents */
 };
 
 /* T steps: the cell is turned on the way there and is not on the way back. */
@@ -57,7 +69,21 @@ struct unroll {
   float *into_inputs, *into_hidden, *into_gates, *into_seen, *into_logits; /* (T, B, .) */
   float *into_scales; /* deter U, stoch U, hidden D, seen P: of the norms; then biases before the norms likewise */
   float *work;        /* B (D + 2 U + P) */
-  int64_t T, B, P, ld_seen;
+  int64_t T, B, S, K, P, ld_seen;
+  float share;
 };
 
+#define HIDDEN __attribute__((visibility("hidden")))
+
+/* y (n, m) = beta y + x (n, k) w (m, k)^T; `turned`: w is (k, m), which is faster */
+HIDDEN void through(int turned, int n, int m, int k, const float *x, int ldx, const float *w, int ldw, float beta,
+                    float *y, int ldy);
+/* y (n, outputs), rows ldy apart, from x */
+HIDDEN void layer(const struct layer *l, int n, const float *x, int ldx, float *y, int ldy);
+/* x (n, ldx) through layers; the last one's outputs to y (n, outputs), others in turns to two scratches */
+HIDDEN void layers(const struct layer *l, int count, int n, const float *x, int ldx, float *const scratch[2], float *y);
+void norm_silu(int64_t n, int64_t f, const float *x, int64_t ldx, const float *bias, const float *scale, float *normed,
+               int64_t ldn, float *out, int64_t ldo, float *inverse);
+void norm_silu_back(int64_t n, int64_t f, const float *dy, int64_t ld, const float *normed, int64_t ldn,
+                    const float *inverse, const float *scale, float *into, int64_t ldi, float *dscale, float *dbias);
 void mean_bin(int64_t n, int64_t K, const float *logits, const float *upper, float *work, float *out);
