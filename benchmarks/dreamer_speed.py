@@ -10,7 +10,7 @@ Contenders take turns; the best turn counts, by the process's own seconds: on a 
 compared. FLOPs are those of matrix products as PyTorch counts them in the same update without the fused passes; the
 peak is a product of 512 x 512 matrices in the same run. `plain` is `plain_dreamer.PlainDreamer`, operation for
 operation what an eager port of the official code computes; `users` restates the users' earlier update, beside ours of
-`dreamer_protocol`, his model.
+`dreamer_protocol` with his eleven bins, which is his model, and with the recipe's 255.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ SIZES = ((8, 16), (16, 32), (16, 64))
 CARTPOLE = Spec((4,), False, 2, True, 500, 1)
 PICTURES = Spec((64, 64, 3), True, 2, True, 500, 1)
 OPEN = ("gating.warmup=0",)  # the protocol's agent past its warm-up
+ELEVEN = ("model.bins=11", "model.bin_limit=5")  # as the users' earlier agent had
 ACTS = 200
 GOAL_UPDATES, GOAL_ACTS, GOAL_PEER, GOAL_USERS = 5.0, 2000.0, 2.0, 10.0
 
@@ -165,14 +166,20 @@ def pictures(slices: int, rows: int) -> list[Timed]:
 
 
 def users(slices: int, rows: int) -> list[Timed]:
-    """The users' model: their update and ours."""
-    made, theirs = learner("dreamer_protocol", slices, rows, *OPEN), plain_dreamer.UsersUpdate(4, 2)
-    data = batch(made)
+    """The users' model: our update of it, of the recipe with more bins, and theirs."""
+    made, more = (learner("dreamer_protocol", slices, rows, *OPEN, *bins) for bins in (ELEVEN, ()))
+    data, theirs = batch(made), plain_dreamer.UsersUpdate(4, 2)
     given = (data.obs, data.action, data.reward, data.terminated)
-    return [
-        Timed(f"{slices} x {rows} protocol ours", lambda: made.update(data, 30_000)),
+    found = [
+        Timed(f"{slices} x {rows} users' model ours", lambda: made.update(data, 30_000)),
+        Timed(f"{slices} x {rows} protocol ours", lambda: more.update(data, 30_000)),
         Timed(f"{slices} x {rows} users", lambda: theirs.update(*given)),
     ]
+    for timed, agent in zip(found, (made, more), strict=False):
+        with unfused(), Products() as counter:
+            agent.update(data, 30_000)
+        timed.gflop = counter.flops / 1e9
+    return found
 
 
 def acting(worlds: int) -> list[Timed]:
@@ -243,8 +250,8 @@ def goals(rows: dict[str, dict[str, float]]) -> list[str]:
     for slices, length in SIZES:
         ratio = rate(f"{slices} x {length} ours") / rate(f"{slices} x {length} plain")
         said.append(f"{slices} x {length}: {ratio:.2f} times the plain program (goal {GOAL_PEER} times the best peer)")
-    ratio = rate("16 x 32 protocol ours") / rate("16 x 32 users")
-    said.append(f"users' model: {ratio:.1f} times their update (goal {GOAL_USERS})")
+    ratio, more = (rate(f"16 x 32 {name} ours") / rate("16 x 32 users") for name in ("users' model", "protocol"))
+    said.append(f"users' model: {ratio:.1f} times their update (goal {GOAL_USERS}); with 255 bins {more:.1f} times")
     ratio = rate("8 x 16 pictures ours") / rate("8 x 16 pictures in planes")
     said.append(f"pictures: {ratio:.2f} times what plain convolutions make")
     return [*said, f"acting in one world: {rate('act in 1, ours'):,.0f} calls per cpu second (goal {GOAL_ACTS:,.0f})"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bellmark.nets.cells import BlockCell
 from bellmark.nets.rms import Norm, rms
-from bellmark.nets.rssm import BlockCell, Rssm, States
+from bellmark.nets.rssm import Rssm, States
 from bellmark.ops.categorical import one_hot
 
 LAYERS = {"norm": "rms", "activation": "silu"}

@@ -30,7 +30,7 @@ def structure(name: str, *fields: tuple[str, Any]) -> type[ctypes.Structure]:
 
 
 _P, _N = ctypes.c_void_p, ctypes.c_int64
-_ACTIVE = {"": 0, "silu": 1, "relu": 2}
+ACTIVE = {"": 0, "silu": 1, "relu": 2}
 _Layer = structure("layer", ("weight bias scale", _P), ("inputs outputs turned active", _N))
 _Cell = structure(
     "cell",
@@ -38,11 +38,13 @@ _Cell = structure(
     ("from_action", _P),
     ("D G U C turned ld_deter ld_stoch ld_own own_step ld_shared ld_gates", _N),
 )
-_Grus = structure("grus", ("inputs recurrent bias from_stoch", _P), ("D G A turned", _N))
+_Grus = structure("grus", ("inputs recurrent bias from_stoch", _P), ("D G A turned ld_inputs", _N))
 _Advance = structure(
     "advance",
-    ("cell grus head logits_bias deter stoch action uniform after hot work", _P),
-    ("count n portion widest S K ld_deter ld_stoch ld_action ld_after ld_hot", _N),
+    ("cell grus deter stoch action after", _P),
+    ("ld_deter ld_stoch ld_action ld_after", _N),
+    ("head logits_bias uniform hot work", _P),
+    ("count n portion widest S K ld_hot", _N),
     ("share", ctypes.c_float),
 )
 
@@ -100,9 +102,9 @@ class BlockWeights(NamedTuple):
 class GruWeights(NamedTuple):
     """What a step multiplies with and adds, see `rssm.GruCells`; G cells of o = D / G."""
 
-    inputs: Tensor  # (3 D, U + A)
+    inputs: Tensor  # (3 D, U + A), or (3 D, U) where what comes of the action is known; rows may be further apart
     recurrent: Tensor  # (G, 3 o, o)
-    bias: Tensor  # (3 D,)
+    bias: Tensor | None  # (3 D,), or none likewise
     from_stoch: LayerWeights
 
     def turned(self) -> GruWeights:
@@ -112,17 +114,14 @@ class GruWeights(NamedTuple):
 
     @property
     def work(self) -> int:
-        """Numbers per state that a step keeps meanwhile: U + A + 6 D."""
-        return len(self.from_stoch.bias) + 2 * len(self.bias) + self._actions
-
-    @property
-    def _actions(self) -> int:
-        return sum(self.inputs.shape) - len(self.bias) - len(self.from_stoch.bias)
+        """Numbers per state that a step keeps meanwhile: U + A + 6 D; asked before anything is turned."""
+        return self.inputs.shape[1] + 2 * len(self.inputs)
 
     def struct(self, turned: bool) -> ctypes.Structure:
         """`struct grus` of the C file; the tensors must outlive it."""
-        layer = _layers([self.from_stoch], turned)
-        sizes = (len(self.bias) // 3, len(self.recurrent), self._actions, turned)
+        layer, (cells, *own) = _layers([self.from_stoch], turned), self.recurrent.shape
+        actions = self.inputs.shape[turned ^ 1] - len(self.from_stoch.bias)
+        sizes = (cells * min(own), cells, actions, turned, self.inputs.stride(0))
         made = _Grus(*pointers(self[:3]), ctypes.addressof(layer), *sizes)
         made.kept = layer
         return made
@@ -151,7 +150,7 @@ def turn(layers: Sequence[LayerWeights]) -> list[LayerWeights]:
 
 def _layers(layers: Sequence[LayerWeights], turned: bool) -> ctypes.Array[Any]:
     rows = [
-        (*pointers(layer[:3]), layer.weight.shape[turned ^ 1], layer.weight.shape[turned], turned, _ACTIVE[layer[3]])
+        (*pointers(layer[:3]), layer.weight.shape[turned ^ 1], layer.weight.shape[turned], turned, ACTIVE[layer[3]])
         for layer in layers
     ]
     return (_Layer * len(rows))(*rows)  # type: ignore[misc]  # tuples become structs
@@ -281,8 +280,8 @@ class Advance:
         count, wide = deter.shape[0], hot.shape[1]
         portion = min(PORTION, count)
         work = deter.new_empty(portion * (self._work + wide + 2 * self._widest))
-        places = pointers((self._logits_bias, deter, stoch, action, uniform, after, hot, work))
-        sizes = (len(self._head), count, portion, self._widest, self._latents, wide // self._latents)
-        pitches = [_pitch(t) for t in (deter, stoch, action, after, hot)]
-        it = _Advance(*self._cells, ctypes.addressof(self._head), *places, *sizes, *pitches, self._unimix)
-        _lib().advance(ctypes.byref(it))
+        states = (deter, stoch, action, after)
+        places = (*self._cells, *pointers(states), *map(_pitch, states), ctypes.addressof(self._head))
+        rest = pointers((self._logits_bias, uniform, hot, work))
+        sizes = (len(self._head), count, portion, self._widest, self._latents, wide // self._latents, _pitch(hot))
+        _lib().advance(ctypes.byref(_Advance(*places, *rest, *sizes, self._unimix)))

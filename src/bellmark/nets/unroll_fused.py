@@ -1,154 +1,127 @@
-"""`unroll.Unroll` in two calls of the fused passes of `ops/native`: all steps forward, all steps back.
+"""Following a sequence of observations in two calls of the fused passes of `ops/native`: all steps forward, all back.
 
-The gradients of weights are products over all steps, as there. States are rows here.
+`unroll.Unroll` has the same for the block-diagonal cell in PyTorch's operations, `Rssm.observe` the plain loop. States
+are rows here.
 
-Axes: T steps, B slices, D recurrent state, G blocks, U units, S latents, K classes, C = S K, P units of the posterior.
+Axes: T steps, B slices, D recurrent state, S latents, K classes, C = S K, P units of the posterior.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bellmark.nets.fused import BlockWeights, pointers, structure
-from bellmark.nets.unroll import Weights
+from bellmark.nets.fused import ACTIVE, pointers, structure
+from bellmark.nets.unroll_cells import Cell, Rows
 from bellmark.ops.native import library
 
-_SAVED = (
-    "deter", "stoch", "normed", "deter_inverse", "stoch_inverse", "inputs", "hidden_normed", "hidden_inverse",
-    "hidden", "gates", "after", "seen_normed", "seen_inverse", "seen", "softmax", "probs", "hot",
-)  # fmt: skip
-_LEFT = ("into_inputs", "into_hidden", "into_gates", "into_seen", "into_logits")
+_SAVED = ("deter", "stoch", "after", "seen_normed", "seen_inverse", "seen", "softmax", "probs", "hot")
+_INTO = ("into_after", "into_probs", "into_seen", "into_logits", "into_seen_scale")
 _P = ctypes.c_void_p
 _Unroll = structure(
     "unroll",
-    ("cell seen_weight seen_turned seen_scale logits_weight logits_turned logits_bias", _P),
+    ("block grus seen_weight seen_turned seen_scale logits_weight logits_turned logits_bias", _P),
     ("first_deter first_stoch action token going uniform", _P),
     (" ".join(_SAVED), _P),
-    ("into_after into_probs", _P),
-    (" ".join(_LEFT), _P),
-    ("into_scales work", _P),
-    ("T B S K P ld_seen", ctypes.c_int64),
+    (" ".join(_INTO), _P),
+    ("T B D S K P ld_seen active", ctypes.c_int64),
     ("share", ctypes.c_float),
 )
 
 
+class Posterior(NamedTuple):
+    """A hidden layer on recurrent state and observation, whose part is known, and the logits."""
+
+    seen_PD: Tensor
+    scale_P: Tensor | None  # of the norm; without one there is only the activation
+    logits_CP: Tensor
+    logits_bias_C: Tensor
+
+
+class Given(NamedTuple):
+    """What a sequence begins at and is told."""
+
+    deter_BD: Tensor
+    stoch_BC: Tensor
+    action_TBX: Tensor  # what the cell makes of it
+    token_TBP: Tensor  # what the posterior makes of observations
+    going_TB: Tensor
+    uniform_TSB: Tensor
+
+
 class FusedUnroll(torch.autograd.Function):
-    """T steps of rows; gives deter (T, B, D), latents (T, B, C) and their probabilities (T, B, C)."""
+    """T steps of rows; gives deter (T, B, D), latents (T, B, C) and their probabilities (T, B, C).
+
+    Arguments: those of `Given`, the share of uniform, the posterior's activation, what makes a `Cell` of its weights;
+    then the weights of the cell and of the posterior.
+    """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        deter_BD: Tensor,
-        stoch_BC: Tensor,
-        action_TBD: Tensor,
-        token_TBP: Tensor,
-        going_TB: Tensor,
-        uniform_TSB: Tensor,
-        unimix: float,
-        *weights: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        w = Weights(*weights)
-        given = [x.contiguous() for x in (deter_BD, stoch_BC, action_TBD, token_TBP, going_TB, uniform_TSB)]
-        steps, slices = going_TB.shape
-        wide = _widths(w)
-        saved = {name: action_TBD.new_empty(steps, slices, wide[name]) for name in _SAVED}
-        work = action_TBD.new_empty(0)
-        _call("unroll", w, unimix, uniform_TSB.shape[1], given, saved, {}, work)
-        ctx.unimix, ctx.latents = unimix, uniform_TSB.shape[1]
-        ctx.save_for_backward(*weights, *given, *saved.values())
-        return saved["after"], saved["hot"], saved["probs"]
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        told, (unimix, activation, kind), weights = (
+            arguments[:GIVEN],
+            arguments[GIVEN : GIVEN + 3],
+            arguments[GIVEN + 3 :],
+        )
+        given = Given(*(x.contiguous() for x in told))
+        cell, head = _split(kind, weights)
+        steps, slices = given.going_TB.shape
+        state, wide, units = (x.shape[-1] for x in (given.deter_BD, given.stoch_BC, given.token_TBP))
+        sizes = dict(zip(_SAVED, (state, wide, state, units, 1, units, wide, wide, wide), strict=True)) | cell.saved
+        rows = {name: given.deter_BD.new_empty(steps, slices, size) for name, size in sizes.items()}
+        _call("unroll", cell, head, given, rows, unimix, activation)
+        ctx.form, ctx.names = (unimix, activation, kind), list(rows)
+        ctx.save_for_backward(*given, *rows.values(), *weights)
+        return rows["after"], rows["hot"], rows["probs"]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, deter_TBD: Tensor, stoch_TBC: Tensor, probs_TBC: Tensor) -> tuple[Any, ...]:
-        kept = ctx.saved_tensors
-        w, given = Weights(*kept[: len(Weights._fields)]), kept[len(Weights._fields) : -len(_SAVED)]
-        saved = dict(zip(_SAVED, kept[-len(_SAVED) :], strict=True))
-        steps, slices, _ = deter_TBD.shape
-        wide = _widths(w)
-        units, state, posterior = len(w.deter_bias_U), len(w.hidden_scale_D), len(w.posterior_scale_U)
-        into = {
-            "into_after": deter_TBD.clone(memory_format=torch.contiguous_format),
-            "into_probs": (stoch_TBC + probs_TBC).contiguous(),  # straight through
-            **{name: deter_TBD.new_empty(steps, slices, wide[name]) for name in _LEFT},
-            "into_scales": deter_TBD.new_zeros(2, 2 * units + state + posterior),
-        }
-        work = deter_TBD.new_empty(slices * (state + 2 * units + posterior))
-        _call("unroll_back", w, ctx.unimix, ctx.latents, given, saved, into, work)
-        gradients = _weight_gradients(w, saved, into)
-        return (None, None, into["into_hidden"], into["into_seen"], None, None, None, *gradients)
+        kept, (unimix, activation, kind), count = ctx.saved_tensors, ctx.form, GIVEN + len(ctx.names)
+        given, weights = Given(*kept[:GIVEN]), kept[count:]
+        cell, head = _split(kind, weights)
+        rows: Rows = dict(zip(ctx.names, kept[GIVEN:count], strict=True))
+        rows["into_after"] = deter_TBD.clone(memory_format=torch.contiguous_format)
+        rows["into_probs"] = (stoch_TBC + probs_TBC).contiguous()  # straight through
+        sizes = {"into_seen": head.seen_PD.shape[0], "into_logits": len(head.logits_bias_C), **cell.left}
+        rows |= {name: deter_TBD.new_empty(*deter_TBD.shape[:2], size) for name, size in sizes.items()}
+        rows["into_seen_scale"] = deter_TBD.new_zeros(2, len(head.seen_PD))
+        _call("unroll_back", cell, head, given, rows, unimix, activation)
+        seen, logits = rows["into_seen"].flatten(0, 1), rows["into_logits"].flatten(0, 1)
+        gradients = (
+            *cell.gradients(rows),
+            seen.t() @ rows["after"].flatten(0, 1),
+            None if head.scale_P is None else rows["into_seen_scale"][0],
+            logits.t() @ rows["seen"].flatten(0, 1),
+            logits.sum(0),
+        )
+        return (None, None, rows[next(iter(cell.left))], rows["into_seen"], *[None] * 5, *gradients)
 
 
-def _widths(w: Weights) -> dict[str, int]:
-    """Numbers per step and slice of everything that a step leaves."""
-    state, units = len(w.hidden_scale_D), len(w.deter_bias_U)
-    posterior, latents = len(w.posterior_scale_U), len(w.logits_bias_C)
-    names = {"normed": 2 * units, "inputs": 2 * units, "gates": 3 * state, "stoch": latents, "hot": latents,
-             "softmax": latents, "probs": latents, "logits": latents, "seen": posterior, "seen_normed": posterior,
-             "deter_inverse": 1, "stoch_inverse": 1, "hidden_inverse": 1, "seen_inverse": 1}  # fmt: skip
-    return {name: names.get(name.removeprefix("into_"), state) for name in (*_SAVED, *_LEFT)}
+GIVEN = len(Given._fields)
 
 
-def _call(
-    name: str,
-    w: Weights,
-    unimix: float,
-    latents: int,
-    given: Any,
-    saved: dict[str, Tensor],
-    into: dict[str, Tensor],
-    work: Tensor,
-) -> None:
-    cell = BlockWeights(
-        w.deter_UD, w.stoch_UC, w.own, w.shared_D2U, w.gates, w.deter_bias_U, w.stoch_bias_U, w.gates_bias,
-        w.scale_2U[0], w.scale_2U[1], w.hidden_scale_D,
-    )  # fmt: skip
-    forward = not into
-    cell = cell.turned() if forward else cell
-    struct = cell.struct(forward)
-    matrices = (w.posterior_UD, w.logits_CU)
-    seen, logits = (x.t().contiguous() for x in matrices) if forward else (None, None)
-    head = (w.posterior_UD, seen, w.posterior_scale_U, w.logits_CU, logits, w.logits_bias_C)
-    steps, slices = given[4].shape
-    gradients = [into.get(x) for x in ("into_after", "into_probs", *_LEFT, "into_scales")]
-    tensors = pointers((*head, *given, *saved.values(), *gradients, work))
-    classes = len(w.logits_bias_C) // latents
-    sizes = (steps, slices, latents, classes, len(w.posterior_scale_U), w.posterior_UD.stride(0))
-    it = _Unroll(ctypes.addressof(struct), *tensors, *sizes, unimix)
+def _split(kind: Callable[..., Cell], weights: Sequence[Tensor]) -> tuple[Cell, Posterior]:
+    count = len(weights) - len(Posterior._fields)
+    return kind(*weights[:count]), Posterior(*weights[count:])
+
+
+def _call(name: str, cell: Cell, head: Posterior, given: Given, rows: Rows, unimix: float, activation: str) -> None:
+    back = "into_after" in rows
+    kind, path = cell.path(rows, back=back)
+    paths = [ctypes.addressof(path) if kind == x else None for x in ("block", "grus")]
+    seen, logits = (None, None) if back else (w.t().contiguous() for w in (head.seen_PD, head.logits_CP))
+    weights = (head.seen_PD, seen, head.scale_P, head.logits_CP, logits, head.logits_bias_C)
+    places = pointers((*weights, *given, *(rows.get(x) for x in (*_SAVED, *_INTO))))
+    (steps, slices), latents = given.going_TB.shape, given.uniform_TSB.shape[1]
+    classes, (units, state) = len(head.logits_bias_C) // latents, head.seen_PD.shape
+    sizes = (steps, slices, state, latents, classes, units, head.seen_PD.stride(0), ACTIVE[activation])
+    it = _Unroll(*paths, *places, *sizes, unimix)
     lib = library()
     assert lib is not None
     getattr(lib, name)(ctypes.byref(it))
-
-
-def _weight_gradients(w: Weights, saved: dict[str, Tensor], into: dict[str, Tensor]) -> Weights:
-    """Sums over steps and slices of products between gradients and what they met."""
-    units, state, blocks = len(w.deter_bias_U), len(w.hidden_scale_D), len(w.own)
-    flat = {name: x.flatten(0, 1) for name, x in (*saved.items(), *into.items()) if x.dim() == 3}
-
-    def by_block(x: Tensor) -> Tensor:
-        return x.unflatten(1, (blocks, -1)).transpose(0, 1)  # (G, T B, .)
-
-    from_deter, from_stoch = flat["into_inputs"].chunk(2, 1)
-    hidden, gates, seen, logits = (flat[f"into_{name}"] for name in ("hidden", "gates", "seen", "logits"))
-    scales, biases = into["into_scales"]
-    return Weights(
-        deter_UD=from_deter.t() @ flat["deter"],
-        deter_bias_U=biases[:units],
-        stoch_UC=from_stoch.t() @ flat["stoch"],
-        stoch_bias_U=biases[units : 2 * units],
-        scale_2U=scales[: 2 * units].view(2, units),
-        own=torch.bmm(by_block(hidden).mT, by_block(flat["deter"])),
-        shared_D2U=hidden.t() @ flat["inputs"],
-        hidden_scale_D=scales[2 * units : 2 * units + state],
-        gates=torch.bmm(by_block(gates).mT, by_block(flat["hidden"])),
-        gates_bias=gates.sum(0).view_as(w.gates_bias),
-        posterior_UD=seen.t() @ flat["after"],
-        posterior_scale_U=scales[2 * units + state :],
-        logits_CU=logits.t() @ flat["seen"],
-        logits_bias_C=logits.sum(0),
-    )

@@ -92,7 +92,7 @@ class SymexpBins:
         half, upper = self.count // 2, self.upper(logits)
         if not logits.requires_grad and (lib := fused(logits)):
             flat, out = logits.reshape(-1, self.count), logits.new_empty(logits.shape[:-1])
-            work = logits.new_empty(self.count)
+            work = logits.new_empty(self.count + 16)
             lib.mean_bin(*flat.shape, *(x.data_ptr() for x in (flat, upper, work, out)))
             return out
         weights = logits.softmax(-1)

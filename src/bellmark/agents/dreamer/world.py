@@ -13,9 +13,10 @@ from bellmark.agents.api import Spec
 from bellmark.agents.dreamer.actors import Actor, Chooser, Mover
 from bellmark.agents.dreamer.model import BlockGru, Model
 from bellmark.agents.dreamer.sight import PictureDecoder, PictureEncoder, VectorDecoder, VectorEncoder
+from bellmark.nets.cells import BlockCell, GruCells
 from bellmark.nets.fused import perceptron
 from bellmark.nets.rms import Dense, mlp, rows
-from bellmark.nets.rssm import BlockCell, GruCells, Rssm
+from bellmark.nets.rssm import Rssm
 from bellmark.nets.slow import slow_copy
 from bellmark.ops.native import fused
 from bellmark.ops.two_hot import SymexpBins

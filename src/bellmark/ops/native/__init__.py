@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-SOURCES = tuple(HERE / f"{name}.c" for name in ("layers", "rssm", "places", "bins", "tanh", "adam", "gauss"))
+NAMES = ("layers", "latents", "cells", "rssm", "places", "bins", "tanh", "adam", "gauss")
+SOURCES = tuple(HERE / f"{name}.c" for name in NAMES)
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
 COMPILE_SECONDS = 120
 log = logging.getLogger(__name__)

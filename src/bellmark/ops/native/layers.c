@@ -66,26 +66,26 @@ void norm_silu_back(int64_t n, int64_t f, const float *dy, int64_t ld, const flo
 
 /* ---- layers without gradient ---- */
 
-/* x = silu(x + bias) or relu(x + bias) or x + bias */
-static void plain(const struct layer *l, int n, float *x, int ldx) {
-  int64_t m = l->outputs;
-  const float *bias = l->bias;
-  for (int i = 0; i < n; i++, x += ldx) switch (l->active) {
-      case SILU:
-        SIMD for (int64_t j = 0; j < m; j++) {
-          float y = x[j] + bias[j];
-          x[j] = y * sigmoid(y);
-        }
-        break;
-      case RELU:
-        SIMD for (int64_t j = 0; j < m; j++) {
-          float y = x[j] + bias[j];
-          x[j] = y < 0 ? 0 : y;
-        }
-        break;
-      default:
-        SIMD for (int64_t j = 0; j < m; j++) x[j] += bias[j];
+void activate(int64_t active, int64_t n, int64_t f, const float *x, int64_t ldx, const float *bias, float *before,
+              float *out, int64_t ldo) {
+  for (int64_t i = 0; i < n; i++, x += ldx, before += ldo, out += ldo) {
+    if (bias)
+      SIMD for (int64_t j = 0; j < f; j++) before[j] = x[j] + bias[j];
+    if (active == SILU)
+      SIMD for (int64_t j = 0; j < f; j++) out[j] = before[j] * sigmoid(before[j]);
+    else if (active == RELU)
+      SIMD for (int64_t j = 0; j < f; j++) out[j] = before[j] < 0 ? 0 : before[j];
+  }
+}
+
+void activate_back(int64_t active, int64_t count, const float *dy, const float *before, float *into) {
+  if (active == SILU)
+    SIMD for (int64_t j = 0; j < count; j++) {
+      float s = sigmoid(before[j]);
+      into[j] = dy[j] * s * (1 + before[j] * (1 - s));
     }
+  else
+    SIMD for (int64_t j = 0; j < count; j++) into[j] = before[j] <= 0 ? 0 : dy[j];
 }
 
 void layer(const struct layer *l, int n, const float *x, int ldx, float *y, int ldy) {
@@ -94,7 +94,7 @@ void layer(const struct layer *l, int n, const float *x, int ldx, float *y, int 
   if (l->scale)
     norm_silu(n, m, y, ldy, l->bias, l->scale, y, ldy, y, ldy, 0);
   else if (l->bias)
-    plain(l, n, y, ldy);
+    activate(l->active, n, m, y, ldy, l->bias, y, y, ldy);
 }
 
 void layers(const struct layer *l, int count, int n, const float *x, int ldx, float *const scratch[2], float *y) {
