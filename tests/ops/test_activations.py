@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bellmark.ops.activations import CACHED, mish, norm_mish, simnorm
+from bellmark.ops import activations
+from bellmark.ops.activations import CACHED, mish, norm, norm_mish, simnorm
 
 FAR = torch.tensor([-1e4, -200.0, -88.0, -30.0, 0.0, 30.0, 88.0, 200.0, 1e4])
 
@@ -84,6 +85,48 @@ def test_norm_mish_is_both_one_after_the_other(grad):
     assert ours.requires_grad == grad and (ours.double() - precise).abs().max() < 2e-6
 
 
+@pytest.mark.parametrize("width", [7, 16, 40, 512])
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("what", [norm, norm_mish])
+@pytest.mark.parametrize("native", [True, False])
+def test_norms_and_their_gradients_are_those_of_double_precision(monkeypatch, native, what, biased, width):
+    if not native:
+        monkeypatch.setattr(activations, "fused", lambda x: None)
+    g = torch.Generator().manual_seed(0)
+    given = [torch.randn(3, 5, width, generator=g), *(1 + torch.randn(3, width, generator=g))]
+    into = torch.randn(3, 5, width, generator=g)
+
+    def gradients(run, dtype):
+        x, scale, shift, bias = leaves = [t.detach().to(dtype).requires_grad_() for t in given]
+        out = run(x * 1, scale, shift, bias if biased else None)
+        return [out.detach(), *torch.autograd.grad((into * out).sum(), leaves if biased else leaves[:3])]
+
+    def stock(x, scale, shift, bias):
+        y = F.layer_norm(x if bias is None else x + bias, (width,), scale, shift)
+        return y if what is norm else F.mish(y)
+
+    for ours, exact in zip(gradients(what, torch.float32), gradients(stock, torch.float64), strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=2e-5)
+    with torch.no_grad():
+        x, scale, shift, bias = given
+        exact = stock(*(t.double() for t in given[:3]), bias.double() if biased else None)
+        ours = what(x.clone(), scale, shift, bias if biased else None)
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=2e-6)
+
+
+def test_the_fused_norm_bears_large_numbers_and_passes_on_what_is_none():
+    x = FAR.repeat(2, 1).requires_grad_()
+    ones, zeros = torch.full((9,), 300.0), torch.zeros(9)
+    out = norm_mish(x * 1, ones, zeros)
+    torch.testing.assert_close(out, F.mish(F.layer_norm(x, (9,), ones, zeros)))
+    (slope,) = torch.autograd.grad(out.sum(), x)
+    assert slope.isfinite().all()
+    bad = torch.zeros(2, 9)
+    bad[0, 3] = torch.nan
+    found = norm_mish(bad, ones, zeros)
+    assert found[0].isnan().all() and found[1].isfinite().all()
+
+
 def test_norm_mish_with_gradient_to_the_norm_alone():
     scale = torch.ones(4, requires_grad=True)
     assert norm_mish(torch.randn(3, 4), scale, torch.zeros(4)).requires_grad
@@ -110,6 +153,17 @@ def test_simnorm_groups_lie_on_simplices_however_large_their_numbers(shift):
     groups = simnorm(x).view(32, 8, 8)
     assert groups.isfinite().all()
     torch.testing.assert_close(groups.sum(1), torch.ones(32, 8))
+
+
+@pytest.mark.parametrize(("wide", "group"), [(12, 4), (128, 8), (200, 8), (512, 2)])
+def test_simnorm_and_its_gradient_are_those_of_double_precision(wide, group):
+    g = torch.Generator().manual_seed(0)
+    x, into = (4 * torch.randn(3, 2, wide, generator=g) for _ in range(2))
+    single, double = (x.to(t).requires_grad_() for t in (torch.float32, torch.float64))
+    ours, exact = simnorm(single, group), simnorm(double, group)
+    torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=1e-6)
+    (a,), (b,) = torch.autograd.grad((into * ours).sum(), single), torch.autograd.grad((into * exact).sum(), double)
+    torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
 
 
 def test_simnorm_gradcheck():

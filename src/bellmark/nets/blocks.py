@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bellmark.ops.activations import norm_mish
+from bellmark.ops.activations import norm, norm_mish
 
 WEIGHT_STD = 0.02
 
@@ -35,10 +35,8 @@ class NormedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        x = F.linear(x, self.weight, self.bias)
-        if self.active:
-            return norm_mish(x, self.scale, self.shift)
-        return F.layer_norm(x, self.shift.shape, self.scale, self.shift)
+        finish = norm_mish if self.active else norm
+        return finish(F.linear(x, self.weight), self.scale, self.shift, self.bias)
 
 
 class Linear(nn.Module):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bellmark.nets.blocks import initial_weight
-from bellmark.ops.activations import CACHED, mish, norm_mish
+from bellmark.ops.activations import CACHED, mish, norm, norm_mish
 
 LEAST_PRIOR_WIDTH = 8
 PRIOR_SHARE = 16  # a random prior is this many times narrower than what it disturbs
@@ -61,14 +61,16 @@ class Layer(NamedTuple):
     scale: Tensor | None
     shift: Tensor | None
 
-    def norm(self, x: Tensor) -> Tensor:
-        """LayerNorm, where there is one."""
-        return x if self.scale is None else F.layer_norm(x, self.bias.shape, self.scale, self.shift)
+    def finish(self, x: Tensor) -> Tensor:
+        """x @ weight + bias, and the LayerNorm where there is one."""
+        if self.scale is None or self.shift is None:
+            return torch.addmm(self.bias, x, self.weight)
+        return norm(torch.mm(x, self.weight), self.scale, self.shift, self.bias)
 
-    def norm_mish(self, x: Tensor) -> Tensor:
-        """Mish of the LayerNorm that a hidden layer has."""
+    def norm_mish(self, x: Tensor, *, biased: bool = False) -> Tensor:
+        """Mish of the LayerNorm that a hidden layer has, of x + bias, or of x that has it already; x is used up."""
         assert self.scale is not None and self.shift is not None
-        return norm_mish(x, self.scale, self.shift)
+        return norm_mish(x, self.scale, self.shift, None if biased else self.bias)
 
 
 class Ensemble(nn.Module):
@@ -131,8 +133,10 @@ class Ensemble(nn.Module):
         outputs = []
         for place, e in enumerate(who):
             first, *hidden, last = (members[e] for members in stacks)
-            x = _join([part[place] for part in parts] if own else parts, first.weight, first.bias)
-            outputs.append(_through(self._drop(x, dropout), first, hidden, last))
+            dropping = dropout is not None and self.dropout > 0  # of what has its bias
+            bias = first.bias if dropping else None
+            x = _join([part[place] for part in parts] if own else parts, first.weight, bias)
+            outputs.append(_through(self._drop(x, dropout), first, hidden, last, biased=dropping))
         return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
 
     def _together(
@@ -199,29 +203,36 @@ class RandomPrior(nn.Module):
         return x.view(len(x), *shape[own:], -1)
 
 
-def _through(x: Tensor, first: Layer, hidden: Sequence[Layer], last: Layer) -> Tensor:
-    """What comes of a first layer's products; without gradient in portions whose activations stay in the cache."""
+def _through(x: Tensor, first: Layer, hidden: Sequence[Layer], last: Layer, *, biased: bool) -> Tensor:
+    """What comes of a first layer's products, `biased` or not.
+
+    Without gradient in portions whose activations stay in the cache.
+    """
     flat = x.reshape(-1, x.shape[-1])
     portions = [flat] if torch.is_grad_enabled() else flat.split(max(1, 2 * CACHED // flat.shape[-1]))
     outputs = []
     for portion in portions:
-        y = first.norm_mish(portion)
+        y = first.norm_mish(portion, biased=biased)
         for layer in hidden:
-            y = layer.norm_mish(torch.addmm(layer.bias, y, layer.weight))
-        outputs.append(last.norm(torch.addmm(last.bias, y, last.weight)))
+            y = layer.norm_mish(torch.mm(y, layer.weight))
+        outputs.append(last.finish(y))
     whole = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
     return whole.view(*x.shape[:-1], -1)
 
 
-def _join(parts: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
+def _join(parts: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
     """[parts] @ weight + bias without repeating a part along the axes it lacks."""
     shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
     if all(part.shape[:-1].numel() == shape.numel() for part in parts):
         flat = [part.reshape(-1, part.shape[-1]) for part in parts]
-        return torch.addmm(bias, torch.cat(flat, -1) if len(flat) > 1 else flat[0], weight).view(*shape, -1)
+        return _linear(torch.cat(flat, -1) if len(flat) > 1 else flat[0], weight, bias).view(*shape, -1)
     rows = weight.split([part.shape[-1] for part in parts])
     first, *others = sorted(zip(parts, rows, strict=True), key=lambda pair: -pair[0].shape[:-1].numel())
-    total = torch.addmm(bias, first[0].reshape(-1, first[0].shape[-1]), first[1]).view(*first[0].shape[:-1], -1)
+    total = _linear(first[0].reshape(-1, first[0].shape[-1]), first[1], bias).view(*first[0].shape[:-1], -1)
     for part, row in others:
         total = total.add_(part @ row) if total.shape[:-1] == shape else total + part @ row
     return total
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)

@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from bellmark.ops.native import fused, library
+
 CACHED = 2**17  # elements that a processor works through at a time: half a megabyte, several of which fit its cache
 
 
@@ -50,13 +52,20 @@ def mish(x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
 
 
 def norm_mish(
-    x: Float[Tensor, "*B D"], scale: Float[Tensor, " D"], shift: Float[Tensor, " D"]
+    x: Float[Tensor, "*B D"],
+    scale: Float[Tensor, " D"],
+    shift: Float[Tensor, " D"],
+    bias: Float[Tensor, " D"] | None = None,
 ) -> Float[Tensor, "*B D"]:
-    """Mish of the layer norm over the last axis, within 2e-6.
+    """Mish of the layer norm of x + bias over the last axis, within 2e-6.
 
-    Without gradient in fewer passes: the norm gives -x by negated scale and shift, and with q = sigmoid(-x) and
+    `x` is what a product gave and is used up: the result may stand in its place. Without the fused pass and without
+    gradient in fewer passes: the norm gives -x by negated scale and shift, and with q = sigmoid(-x) and
     d = (1 + q^2) / 2 Mish is -x - (-x) / d.
     """
+    if fused(x) and x.is_contiguous():
+        return _fused_norm(x, scale, shift, bias, True)
+    x = x if bias is None else x + bias
     if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad):
         return mish(F.layer_norm(x, scale.shape, scale, shift))
     negative = F.layer_norm(x, scale.shape, -scale, -shift)
@@ -65,13 +74,85 @@ def norm_mish(
     return negative.addcdiv_(negative, below, value=-1)
 
 
+def norm(
+    x: Float[Tensor, "*B D"],
+    scale: Float[Tensor, " D"],
+    shift: Float[Tensor, " D"],
+    bias: Float[Tensor, " D"] | None = None,
+) -> Float[Tensor, "*B D"]:
+    """The layer norm of x + bias over the last axis; `x` is used up, as by `norm_mish`."""
+    if fused(x) and x.is_contiguous():
+        return _fused_norm(x, scale, shift, bias, False)
+    return F.layer_norm(x if bias is None else x + bias, scale.shape, scale, shift)
+
+
 def simnorm(x: Float[Tensor, "*B L"], group: int = 8) -> Float[Tensor, "*B L"]:
     """Softmax within groups of `group` features (Lavoie et al. 2023; Hansen et al. 2024), whatever their size.
 
     Group g holds features g, g + L/group, g + 2 L/group, ...: the official grouping of neighbours up to a fixed
     renumbering of the latent features.
     """
+    if fused(x) and x.is_contiguous():
+        simplices: Tensor = _SimNorm.apply(x, group)
+        return simplices
     return x.unflatten(-1, (group, -1)).softmax(-2).flatten(-2)
+
+
+def _fused_norm(x: Tensor, scale: Tensor, shift: Tensor, bias: Tensor | None, active: bool) -> Tensor:
+    rows = x.view(-1, len(scale))
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, scale, bias)):
+        out: Tensor = _FusedNorm.apply(rows, scale, shift, bias, active)
+        return out.view_as(x)
+    _call("layer_norm", *rows.shape, active, rows, bias, scale, shift, None, None, rows)
+    return x
+
+
+class _FusedNorm(torch.autograd.Function):
+    """LayerNorm of rows (n, D), with Mish or without, by the fused passes of `ops/native`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, bias: Tensor | None, active: bool) -> Tensor:
+        out, normed, inverse = torch.empty_like(x), torch.empty_like(x), x.new_empty(len(x))
+        _call("layer_norm", *x.shape, active, x, bias, scale, shift, normed, inverse, out)
+        ctx.save_for_backward(normed, inverse, scale, shift)
+        ctx.kind = bias is not None, active
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        normed, inverse, scale, shift = ctx.saved_tensors
+        biased, active = ctx.kind
+        into, sums = torch.empty_like(normed), normed.new_zeros(3, len(scale))
+        _call("layer_norm_back", *into.shape, active, grad.contiguous(), normed, inverse, scale, shift, into, sums)
+        return into, sums[0], sums[1], sums[2] if biased else None, None
+
+
+class _SimNorm(torch.autograd.Function):
+    """Softmax over strided groups by the fused passes of `ops/native`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: int) -> Tensor:
+        out, wide = torch.empty_like(x), x.shape[-1]
+        ctx.sizes = x.numel() // wide, wide // group, group
+        _call("simnorm", *ctx.sizes, x, out)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (out,) = ctx.saved_tensors
+        into = torch.empty_like(out)
+        _call("simnorm_back", *ctx.sizes, grad.contiguous(), out, into)
+        return into, None
+
+
+def _call(name: str, *arguments: Tensor | int | None) -> None:
+    """A fused pass: sizes as they are, tensors by where they lie."""
+    lib = library()
+    assert lib is not None
+    getattr(lib, name)(*(x.data_ptr() if isinstance(x, Tensor) else x for x in arguments))
 
 
 @cache

@@ -69,7 +69,12 @@ class SymlogBins:
 
     def decode(self, logits: Float[Tensor, "*B K"]) -> Float[Tensor, "*B"]:
         """symexp of the mean bin."""
+        if self.low == -self.high and (mean := _fused_mean(logits, self._upper(logits))) is not None:
+            return symexp(mean)
         return symexp(logits.softmax(-1) @ _evenly(self.low, self.high, self.count, logits.dtype, logits.device))
+
+    def _upper(self, like: Tensor) -> Tensor:
+        return _evenly(self.low, self.high, self.count, like.dtype, like.device)[-(self.count // 2) :]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +95,9 @@ class SymexpBins:
     def decode(self, logits: Float[Tensor, "*B K"]) -> Float[Tensor, "*B"]:
         """The mean bin, summed in mirrored pairs so that equal weights on b and -b cancel exactly (zero logits: 0)."""
         half, upper = self.count // 2, self.upper(logits)
-        if not logits.requires_grad and (lib := fused(logits)):
-            flat, out = logits.reshape(-1, self.count), logits.new_empty(logits.shape[:-1])
-            work = logits.new_empty(self.count + 16)
-            lib.mean_bin(*flat.shape, *(x.data_ptr() for x in (flat, upper, work, out)))
-            return out
+        mean = _fused_mean(logits, upper)
+        if mean is not None:
+            return mean
         weights = logits.softmax(-1)
         return (weights[..., -half:] - weights[..., :half].flip(-1)) @ upper
 
@@ -126,6 +129,17 @@ def cross_entropy(bins: Bins, logits: Float[Tensor, "*B K"], target: Float[Tenso
 def cross_entropy_weights(logits: Float[Tensor, "*B K"], weights: Float[Tensor, "*#B K"]) -> Float[Tensor, "*B"]:
     """-sum_k w_k logsoftmax(logits)_k for weights that sum to one (a mean of several two-hots)."""
     return logits.logsumexp(-1) - (weights * logits).sum(-1)
+
+
+def _fused_mean(logits: Tensor, upper: Tensor) -> Tensor | None:
+    """The mean bin by the fused pass, without gradient; None where it cannot be had. `upper`: bins above the middle."""
+    lib = None if logits.requires_grad else fused(logits)
+    if lib is None:
+        return None
+    flat, out = logits.reshape(-1, logits.shape[-1]), logits.new_empty(logits.shape[:-1])
+    work = logits.new_empty(logits.shape[-1] + 16)  # in whole vectors
+    lib.mean_bin(*flat.shape, *(x.data_ptr() for x in (flat, upper, work, out)))
+    return out
 
 
 @cache

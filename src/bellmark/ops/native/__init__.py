@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-NAMES = ("layers", "latents", "cells", "rssm", "places", "bins", "tanh", "adam", "gauss")
+NAMES = ("layers", "latents", "cells", "rssm", "places", "bins", "normed", "tanh", "adam", "gauss")
 SOURCES = tuple(HERE / f"{name}.c" for name in NAMES)
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
 COMPILE_SECONDS = 120
@@ -43,6 +43,10 @@ SIGNATURES = {
     "mean_bin": (N, N, *[P] * 4),
     "normaliser": (N, N, P, P),
     "weighed_softmax": (N, N, *[P] * 4),
+    "layer_norm": (N, N, N, *[P] * 7),
+    "layer_norm_back": (N, N, N, *[P] * 7),
+    "simnorm": (N, N, N, P, P),
+    "simnorm_back": (N, N, N, P, P, P),
     "gradient_squares": (P, N, P),
     "adam": (P, N, *[F] * 6),
     "gauss_log_prob": (N, N, *[P] * 3, F, P, P),

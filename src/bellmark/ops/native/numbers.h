@@ -6,7 +6,7 @@
 #define EPS 1e-4f /* of RMSNorm */
 #define SIMD _Pragma("omp simd")
 #define SUM_INTO(x) _Pragma(#x)
-#define REDUCE(x) SUM_INTO(omp simd reduction(+ : x))
+#define REDUCE(...) SUM_INTO(omp simd reduction(+ : __VA_ARGS__))
 
 /* e^r - 1 for |r| <= ln 2 / 2, to a unit in the last place */
 static inline float small_expm1(float r) {
