@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from bellmark.ops.native import library
+from bellmark.ops.native import call
 
 X = TypeVar("X")
 PORTION = 256  # rows that are worked on at a time: what a cache holds
@@ -59,7 +59,7 @@ class LayerWeights(NamedTuple):
 
 
 class BlockWeights(NamedTuple):
-    """What a step multiplies with and adds, see `rssm.BlockCell`; G blocks of o = D / G."""
+    """What a step multiplies with and adds, see `cells.BlockCell`; G blocks of o = D / G."""
 
     deter: Tensor  # (U, D)
     stoch: Tensor  # (U, C)
@@ -100,7 +100,7 @@ class BlockWeights(NamedTuple):
 
 
 class GruWeights(NamedTuple):
-    """What a step multiplies with and adds, see `rssm.GruCells`; G cells of o = D / G."""
+    """What a step multiplies with and adds, see `cells.GruCells`; G cells of o = D / G."""
 
     inputs: Tensor  # (3 D, U + A), or (3 D, U) where what comes of the action is known; rows may be further apart
     recurrent: Tensor  # (G, 3 o, o)
@@ -130,12 +130,6 @@ class GruWeights(NamedTuple):
 def pointers(tensors: Iterable[Tensor | None]) -> list[int | None]:
     """Where their numbers begin; none for none."""
     return [None if t is None else t.data_ptr() for t in tensors]
-
-
-def _lib() -> ctypes.CDLL:
-    lib = library()
-    assert lib is not None
-    return lib
 
 
 def _pitch(x: Tensor) -> int:
@@ -187,19 +181,16 @@ def normed_layer(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor) -> Tens
 
 def norm_rows(x: Tensor, bias: Tensor | None, scale: Tensor, out: Tensor, inverse: Tensor | None) -> None:
     """`x` becomes what is normed."""
-    at, biases, scales, to, inverses = pointers((x, bias, scale, out, inverse))
     width = len(scale)
-    _lib().norm_silu(len(x), width, at, width, biases, scales, at, width, to, width, inverses)
+    call("norm_silu", len(x), width, x, width, bias, scale, x, width, out, width, inverse)
 
 
 def norm_rows_back(gradient: Tensor, normed: Tensor, inverse: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of what was normed, of the scale and of a bias."""
     gradient, width = gradient.contiguous(), len(scale)
     into, sums = torch.empty_like(gradient), gradient.new_zeros(2, width)
-    first = pointers((gradient, normed, inverse, scale, into, sums[0], sums[1]))
-    _lib().norm_silu_back(
-        len(normed), width, first[0], width, first[1], width, first[2], first[3], first[4], width, first[5], first[6]
-    )
+    given = (gradient, width, normed, width, inverse, scale, into, width, *sums)
+    call("norm_silu_back", len(normed), width, *given)
     return into, sums[0], sums[1]
 
 
@@ -222,11 +213,10 @@ def perceptron(stack: Stack, x: Tensor, upper: Tensor | None = None) -> Tensor:
     count, outputs = len(x), stack.outputs
     portion, turned = min(PORTION, count), turn(stack.layers) if count >= WORTH_TURNING else None
     struct = stack.struct if turned is None else _layers(turned, True)
-    work = x.new_empty(2, max(portion * stack.widest, outputs))
+    work = x.new_empty(2, max(portion * stack.widest, outputs + 16))  # a row of bins is read in whole vectors
     out = x.new_empty((count, outputs) if upper is None else count)
     last = None if upper is None else x.new_empty(portion, outputs)
-    places = pointers((x, work[0], work[1], out, upper, last))
-    _lib().perceptron(struct, len(stack.layers), count, portion, _pitch(x), *places)
+    call("perceptron", struct, len(stack.layers), count, portion, _pitch(x), x, *work, out, upper, last)
     return out
 
 
@@ -284,4 +274,4 @@ class Advance:
         places = (*self._cells, *pointers(states), *map(_pitch, states), ctypes.addressof(self._head))
         rest = pointers((self._logits_bias, uniform, hot, work))
         sizes = (len(self._head), count, portion, self._widest, self._latents, wide // self._latents, _pitch(hot))
-        _lib().advance(ctypes.byref(_Advance(*places, *rest, *sizes, self._unimix)))
+        call("advance", ctypes.byref(_Advance(*places, *rest, *sizes, self._unimix)))

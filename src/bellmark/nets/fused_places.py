@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bellmark.nets.fused import norm_rows, norm_rows_back, pointers
-from bellmark.ops.native import library
+from bellmark.nets.fused import norm_rows, norm_rows_back
+from bellmark.ops.native import call
 
 NARROW = 32  # channels up to which many places are worked on at a time: `places.c`
 
@@ -24,9 +24,7 @@ class _NormedPlaces(torch.autograd.Function):
         if len(scale) > NARROW:
             norm_rows(normed, None, scale, out, inverse)
         else:
-            lib, (at, scales, to, inverses) = library(), pointers((normed, scale, out, inverse))
-            assert lib is not None
-            lib.norm_silu_narrow(len(x), len(scale), at, scales, at, to, inverses)
+            call("norm_silu_narrow", len(x), len(scale), normed, scale, normed, out, inverse)
         ctx.save_for_backward(normed, inverse, scale)
         return out
 
@@ -39,9 +37,7 @@ class _NormedPlaces(torch.autograd.Function):
             return into, of_scale
         gradient = gradient.contiguous()
         into, of_scale = torch.empty_like(gradient), torch.zeros_like(scale)
-        lib, places = library(), pointers((gradient, normed, inverse, scale, into, of_scale))
-        assert lib is not None
-        lib.norm_silu_narrow_back(len(normed), len(scale), *places)
+        call("norm_silu_narrow_back", len(normed), len(scale), gradient, normed, inverse, scale, into, of_scale)
         return into, of_scale
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bellmark.nets.fused import pointers, structure
-from bellmark.ops.native import library
+from bellmark.ops.native import call
 
 PORTION = 200  # rows that go through all layers at a time: what a cache holds beside the weights
 _P, _N = ctypes.c_void_p, ctypes.c_int64
@@ -39,12 +39,10 @@ class _TanhLayers(torch.autograd.Function):
         parameters, hidden = rest[: 2 * count], rest[2 * count :]
         into = [torch.empty_like(p) for p in parameters]
         widest, portion = max(len(bias) for bias in parameters[1::2]), min(PORTION, len(x))
-        work, given = x.new_empty(2, portion, widest), gradient.contiguous()
-        lib = library()
-        assert lib is not None
-        places = pointers((x, given, work))
-        lib.tanh_layers_back(
-            _layers(parameters, into), count, len(x), portion, places[0], _addresses(hidden), *places[1:], widest
+        work, layers = x.new_empty(2, portion, widest), _layers(parameters, into)
+        call(
+            "tanh_layers_back",
+            *(layers, count, len(x), portion, x, _addresses(hidden), gradient.contiguous(), work, widest),
         )
         return (None, *into)
 
@@ -61,11 +59,8 @@ def tanh_layers(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
 
 def _forward(x: Tensor, parameters: Sequence[Tensor], hidden: Sequence[Tensor], *, kept: bool) -> Tensor:
     out = x.new_empty(len(x), len(parameters[-1]))
-    lib = library()
-    assert lib is not None
     layers, portion = _layers(parameters, [None] * len(parameters)), min(PORTION, len(x))
-    at, to = pointers((x, out))
-    lib.tanh_layers(layers, len(parameters) // 2, len(x), portion, kept, at, _addresses(hidden), to)
+    call("tanh_layers", layers, len(parameters) // 2, len(x), portion, kept, x, _addresses(hidden), out)
     return out
 
 

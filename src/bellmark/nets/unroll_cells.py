@@ -48,7 +48,7 @@ _BlockPath = structure("block_path", ("cell", _P), (" ".join((*_BLOCK, *_INTO_BL
 
 
 class BlockSteps(NamedTuple):
-    """`rssm.BlockCell`; what comes of the action and the hidden layer's bias is (T, B, D)."""
+    """`cells.BlockCell`; what comes of the action and the hidden layer's bias is (T, B, D)."""
 
     deter_UD: Tensor  # recurrent state into the cell
     deter_bias_U: Tensor
@@ -115,7 +115,7 @@ _GruPath = structure("gru_path", ("cell", _P), (" ".join((*_GRU, *_INTO_GRU)), _
 
 
 class GruSteps(NamedTuple):
-    """`rssm.GruCells` whose latents are embedded without a norm; what comes of action and bias is (T, B, 3 D)."""
+    """`cells.GruCells` whose latents are embedded without a norm; what comes of action and bias is (T, B, 3 D)."""
 
     stoch_UC: Tensor
     stoch_bias_U: Tensor

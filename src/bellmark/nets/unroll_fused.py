@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from bellmark.nets.fused import ACTIVE, pointers, structure
 from bellmark.nets.unroll_cells import Cell, Rows
-from bellmark.ops.native import library
+from bellmark.ops.native import call
 
 _SAVED = ("deter", "stoch", "after", "seen_normed", "seen_inverse", "seen", "softmax", "probs", "hot")
 _INTO = ("into_after", "into_probs", "into_seen", "into_logits", "into_seen_scale")
@@ -63,12 +63,8 @@ class FusedUnroll(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-        told, (unimix, activation, kind), weights = (
-            arguments[:GIVEN],
-            arguments[GIVEN : GIVEN + 3],
-            arguments[GIVEN + 3 :],
-        )
-        given = Given(*(x.contiguous() for x in told))
+        given = Given(*(x.contiguous() for x in arguments[:GIVEN]))
+        unimix, activation, kind, *weights = arguments[GIVEN:]
         cell, head = _split(kind, weights)
         steps, slices = given.going_TB.shape
         state, wide, units = (x.shape[-1] for x in (given.deter_BD, given.stoch_BC, given.token_TBP))
@@ -121,7 +117,4 @@ def _call(name: str, cell: Cell, head: Posterior, given: Given, rows: Rows, unim
     (steps, slices), latents = given.going_TB.shape, given.uniform_TSB.shape[1]
     classes, (units, state) = len(head.logits_bias_C) // latents, head.seen_PD.shape
     sizes = (steps, slices, state, latents, classes, units, head.seen_PD.stride(0), ACTIVE[activation])
-    it = _Unroll(*paths, *places, *sizes, unimix)
-    lib = library()
-    assert lib is not None
-    getattr(lib, name)(ctypes.byref(it))
+    call(name, ctypes.byref(_Unroll(*paths, *places, *sizes, unimix)))

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bellmark.ops.native import fused, library
+from bellmark.ops.native import call, fused
 
 CACHED = 2**17  # elements that a processor works through at a time: half a megabyte, several of which fit its cache
 
@@ -103,7 +103,7 @@ def _fused_norm(x: Tensor, scale: Tensor, shift: Tensor, bias: Tensor | None, ac
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, scale, bias)):
         out: Tensor = _FusedNorm.apply(rows, scale, shift, bias, active)
         return out.view_as(x)
-    _call("layer_norm", *rows.shape, active, rows, bias, scale, shift, None, None, rows)
+    call("layer_norm", *rows.shape, active, rows, bias, scale, shift, None, None, rows)
     return x
 
 
@@ -113,7 +113,7 @@ class _FusedNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, bias: Tensor | None, active: bool) -> Tensor:
         out, normed, inverse = torch.empty_like(x), torch.empty_like(x), x.new_empty(len(x))
-        _call("layer_norm", *x.shape, active, x, bias, scale, shift, normed, inverse, out)
+        call("layer_norm", *x.shape, active, x, bias, scale, shift, normed, inverse, out)
         ctx.save_for_backward(normed, inverse, scale, shift)
         ctx.kind = bias is not None, active
         return out
@@ -124,7 +124,7 @@ class _FusedNorm(torch.autograd.Function):
         normed, inverse, scale, shift = ctx.saved_tensors
         biased, active = ctx.kind
         into, sums = torch.empty_like(normed), normed.new_zeros(3, len(scale))
-        _call("layer_norm_back", *into.shape, active, grad.contiguous(), normed, inverse, scale, shift, into, sums)
+        call("layer_norm_back", *into.shape, active, grad.contiguous(), normed, inverse, scale, shift, into, sums)
         return into, sums[0], sums[1], sums[2] if biased else None, None
 
 
@@ -135,7 +135,7 @@ class _SimNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, group: int) -> Tensor:
         out, wide = torch.empty_like(x), x.shape[-1]
         ctx.sizes = x.numel() // wide, wide // group, group
-        _call("simnorm", *ctx.sizes, x, out)
+        call("simnorm", *ctx.sizes, x, out)
         ctx.save_for_backward(out)
         return out
 
@@ -144,15 +144,8 @@ class _SimNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (out,) = ctx.saved_tensors
         into = torch.empty_like(out)
-        _call("simnorm_back", *ctx.sizes, grad.contiguous(), out, into)
+        call("simnorm_back", *ctx.sizes, grad.contiguous(), out, into)
         return into, None
-
-
-def _call(name: str, *arguments: Tensor | int | None) -> None:
-    """A fused pass: sizes as they are, tensors by where they lie."""
-    lib = library()
-    assert lib is not None
-    getattr(lib, name)(*(x.data_ptr() if isinstance(x, Tensor) else x for x in arguments))
 
 
 @cache

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bellmark.ops.native import fused, library
+from bellmark.ops.native import call, fused
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -51,10 +51,7 @@ class _LogProb(torch.autograd.Function):
     def forward(ctx: Any, action: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
         z, out = torch.empty_like(mean), mean.new_empty(len(mean))
         constant = -0.5 * len(log_std) * LOG_2PI - float(log_std.sum())
-        lib = library()
-        assert lib is not None
-        at = (t.data_ptr() for t in (action, mean, log_std))
-        lib.gauss_log_prob(len(mean), len(log_std), *at, constant, z.data_ptr(), out.data_ptr())
+        call("gauss_log_prob", len(mean), len(log_std), action, mean, log_std, constant, z, out)
         ctx.save_for_backward(z, log_std)
         return out
 
@@ -63,10 +60,7 @@ class _LogProb(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         z, log_std = ctx.saved_tensors
         gradient, of_mean, of_log_std = gradient.contiguous(), torch.empty_like(z), torch.empty_like(log_std)
-        lib = library()
-        assert lib is not None
-        at = (t.data_ptr() for t in (gradient, z, log_std, of_mean, of_log_std))
-        lib.gauss_log_prob_back(*z.shape, *at)
+        call("gauss_log_prob_back", *z.shape, gradient, z, log_std, of_mean, of_log_std)
         return None, of_mean, of_log_std
 
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bellmark.ops.native import fused
+from bellmark.ops.native import call, fused
 
 
 def symlog(x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
@@ -133,12 +133,11 @@ def cross_entropy_weights(logits: Float[Tensor, "*B K"], weights: Float[Tensor, 
 
 def _fused_mean(logits: Tensor, upper: Tensor) -> Tensor | None:
     """The mean bin by the fused pass, without gradient; None where it cannot be had. `upper`: bins above the middle."""
-    lib = None if logits.requires_grad else fused(logits)
-    if lib is None:
+    if logits.requires_grad or not fused(logits):
         return None
     flat, out = logits.reshape(-1, logits.shape[-1]), logits.new_empty(logits.shape[:-1])
     work = logits.new_empty(logits.shape[-1] + 16)  # in whole vectors
-    lib.mean_bin(*flat.shape, *(x.data_ptr() for x in (flat, upper, work, out)))
+    call("mean_bin", *flat.shape, flat, upper, work, out)
     return out
 
 

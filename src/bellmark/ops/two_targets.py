@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bellmark.ops.native import fused
+from bellmark.ops.native import call, fused
 from bellmark.ops.two_hot import Bins
 
 
@@ -47,18 +47,16 @@ class _CrossEntropyTwo(torch.autograd.Function):
 
 
 def _normaliser(logits: Tensor) -> Tensor:
-    lib = fused(logits)
-    if lib is None or not logits.is_contiguous():
+    if not (fused(logits) and logits.is_contiguous()):
         return logits.logsumexp(-1)
     out = logits.new_empty(len(logits))
-    lib.normaliser(*logits.shape, logits.data_ptr(), out.data_ptr())
+    call("normaliser", *logits.shape, logits, out)
     return out
 
 
 def _weighed_softmax(logits: Tensor, normaliser: Tensor, weight: Tensor) -> Tensor:
-    lib = fused(logits)
-    if lib is None or not logits.is_contiguous():
+    if not (fused(logits) and logits.is_contiguous()):
         return (logits - normaliser.unsqueeze(-1)).exp_().mul_(weight.unsqueeze(-1))
     out = torch.empty_like(logits)
-    lib.weighed_softmax(*logits.shape, *(x.data_ptr() for x in (logits, normaliser, weight, out)))
+    call("weighed_softmax", *logits.shape, logits, normaliser, weight, out)
     return out

@@ -78,6 +78,13 @@ def fused(x: Tensor) -> ctypes.CDLL | None:
     return library() if x.dtype == torch.float32 and x.device.type == "cpu" else None
 
 
+def call(name: str, *arguments: Any) -> None:
+    """A compiled pass: tensors by where they lie, all else as it is; for those who have asked `fused`."""
+    lib = library()
+    assert lib is not None
+    getattr(lib, name)(*(x.data_ptr() if isinstance(x, Tensor) else x for x in arguments))
+
+
 def _product() -> Any:
     """The single-precision matrix product that PyTorch itself was built with.
 
