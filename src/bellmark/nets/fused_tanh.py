@@ -7,6 +7,7 @@ e = g (1 - h^2), the gradients are e^T x of w, the sum of e over rows of b, and 
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from bellmark.nets.fused import pointers, structure
 from bellmark.ops.native import call
 
-PORTION = 200  # rows that go through all layers at a time: what a cache holds beside the weights
+PORTION = 200  # rows at most that go through all layers at a time: what a cache holds beside the weights
 _P, _N = ctypes.c_void_p, ctypes.c_int64
 _Dense = structure("dense", ("weight bias into_weight into_bias", _P), ("inputs outputs", _N))
 
@@ -38,7 +39,7 @@ class _TanhLayers(torch.autograd.Function):
         x, *rest = ctx.saved_tensors
         parameters, hidden = rest[: 2 * count], rest[2 * count :]
         into = [torch.empty_like(p) for p in parameters]
-        widest, portion = max(len(bias) for bias in parameters[1::2]), min(PORTION, len(x))
+        widest, portion = max(len(bias) for bias in parameters[1::2]), _portion(x)
         work, layers = x.new_empty(2, portion, widest), _layers(parameters, into)
         call(
             "tanh_layers_back",
@@ -53,15 +54,20 @@ def tanh_layers(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
         out: Tensor = _TanhLayers.apply(x, *parameters)
         return out
-    portion = min(PORTION, len(x))
+    portion = _portion(x)
     return _forward(x, parameters, [x.new_empty(portion, len(bias)) for bias in parameters[1:-2:2]], kept=False)
 
 
 def _forward(x: Tensor, parameters: Sequence[Tensor], hidden: Sequence[Tensor], *, kept: bool) -> Tensor:
     out = x.new_empty(len(x), len(parameters[-1]))
-    layers, portion = _layers(parameters, [None] * len(parameters)), min(PORTION, len(x))
+    layers, portion = _layers(parameters, [None] * len(parameters)), _portion(x)
     call("tanh_layers", layers, len(parameters) // 2, len(x), portion, kept, x, _addresses(hidden), out)
     return out
+
+
+def _portion(x: Tensor) -> int:
+    """Rows at a time, so that portions are about equal: a small rest would be multiplied slowly."""
+    return math.ceil(len(x) / max(1, math.ceil(len(x) / PORTION)))
 
 
 def _layers(parameters: Sequence[Tensor], into: Sequence[Tensor | None]) -> ctypes.Array[Any]:
