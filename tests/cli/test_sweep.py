@@ -57,7 +57,7 @@ def test_plan_shows_cells_runs_count_and_warnings(
     assert "2 configs x 2 seeds x 1 task = 4 runs, and 2 runs of the baseline gae_ppo_finetune (6 new)" in shown.out
     assert "update.clip 0.2 -> 0.4" in shown.out
     assert "gae_ppo_finetune-clip0.4-s2-" in shown.out
-    assert "two seeds on one task" in shown.err
+    assert "2 seeds can only show a direction" in shown.err
     assert not (tmp_path / "runs").exists()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from bellmark.sweeps.cells import Variant, outline
 from bellmark.sweeps.cost import Speeds
 from bellmark.sweeps.names import run_name, value_text
 from bellmark.sweeps.overrides import Resolve, Resolved, as_text, in_order, without_dead
-from bellmark.sweeps.schema import Settings, Sweep
+from bellmark.sweeps.schema import Expect, Settings, Sweep
 from bellmark.sweeps.work import Cell, Plan, PlannedRun, some
 
 NAMING = ("name", "task")  # the knob by which a kind of task says which of its tasks is meant
@@ -183,11 +185,21 @@ class _Planner:
             here, there = runs[cell.arm][0].steps, runs[base.arm][0].steps
             if here != there and "steps" not in {*cell.swept, *cell.undeclared}:
                 self._warn(f"cell {cell.arm} runs {here:,} steps, the baseline {base.arm} {there:,}")
-        seeds, tasks = len(self._sweep.seeds), len({run.task for run in runs[base.arm]})
-        if len(cells) > 1 and seeds == 1:
-            self._warn("one seed: whatever comes out is an anecdote; 3 seeds give a verdict")
-        elif len(cells) > 1 and seeds == 2 and tasks == 1:
-            self._warn("two seeds on one task can only show a direction; 3 seeds give a verdict")
+        if len(cells) > 1:
+            self._check_seeds(len(cells) - 1, len({run.task for run in runs[base.arm]}))
+
+    def _check_seeds(self, arms: int, tasks: int) -> None:
+        """Whether an outcome could pass the exact test: its least p is 1 / C(2n, n) per task, Holm's first level alpha
+        over the number of arms.
+        """
+        seeds, expect = len(self._sweep.seeds), self._sweep.expect or Expect(metric="")
+        level = expect.alpha / max(1, len(expect.looks)) / arms
+        needed = next(n for n in count(2) if level * math.comb(2 * n, n) ** tasks >= 1 - 1e-9)
+        if seeds == 1:
+            self._warn(f"one seed: whatever comes out is an anecdote; {needed} seeds give a verdict")
+        elif seeds < needed:
+            of = "no outcome of so few could pass the exact test" + (f" of {arms} arms" if arms > 1 else "")
+            self._warn(f"{seeds} seeds can only show a direction: {of}; {needed} seeds give a verdict")
 
 
 def task_name(tree: Mapping[str, Any]) -> str:
