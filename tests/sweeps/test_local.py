@@ -274,7 +274,8 @@ def test_killed_launcher_leaves_no_orphan(script: Script, tmp_path: Path, behave
     process.kill()
     process.wait()
     wait_for(lambda: not workers_of(tmp_path))
-    assert {run.status.state for run in scan(tmp_path / "runs")} == {state}
+    # a process that is ending loses its command line, by which it is known here, a moment before it is gone
+    wait_for(lambda: {run.status.state for run in scan(tmp_path / "runs")} == {state})
 
 
 def test_a_dead_worker_leaves_no_child(sweep_of: Make, tmp_path: Path) -> None:
