@@ -15,6 +15,7 @@ from toy import resolve
 from bellmark.errors import UserError
 from bellmark.records import RunMeta, RunStatus, create_run
 from bellmark.records.layout import write_status
+from bellmark.stats.power import seeds_to_reach
 from bellmark.sweeps.plan import plan
 from bellmark.sweeps.schema import Expect, Sweep
 from bellmark.sweeps.work import PlannedRun
@@ -184,6 +185,18 @@ def test_too_few_seeds_are_warned_of(sweep_of: Make, tmp_path: Path, seeds: Any,
     warnings = plan(sweep_of(grid={"utd": [2]}, seeds=seeds, tasks=tasks), resolve, tmp_path).warnings
     assert bool([text for text in warnings if "seed" in text]) == bool(words)
     assert words in " ".join(warnings)
+
+
+@pytest.mark.parametrize(("arms", "tasks"), [(1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (13, 1), (3, 2)])
+def test_the_seeds_a_verdict_takes_are_those_of_the_verdict_rule(
+    sweep_of: Make, tmp_path: Path, arms: int, tasks: int
+) -> None:
+    needed = seeds_to_reach(0.05 / arms, tasks)
+    given = {"grid": {"utd": list(range(2, 2 + arms))}, "tasks": ["dog-run", "hop"][:tasks]}
+    few = plan(sweep_of(**given, seeds=list(range(1, needed))), resolve, tmp_path).warnings
+    assert [text for text in few if text.endswith(f"at least {needed} seeds")]
+    enough = plan(sweep_of(**given, seeds=list(range(1, needed + 1))), resolve, tmp_path).warnings
+    assert not [text for text in enough if "seeds" in text]
 
 
 def test_tasks_by_name_kind_or_knobs(sweep_of: Make, tmp_path: Path) -> None:

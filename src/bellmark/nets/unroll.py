@@ -22,7 +22,9 @@ from bellmark.ops.categorical import draw
 
 
 class Weights(NamedTuple):
-    """What the loop multiplies with; gradients come in the same order."""
+    """What the loop multiplies with, in the order of `unroll_cells.BlockSteps` and `unroll_fused.Posterior`, as
+    gradients come.
+    """
 
     deter_UD: Tensor  # recurrent state into the cell
     deter_bias_U: Tensor

@@ -189,17 +189,20 @@ class _Planner:
             self._check_seeds(len(cells) - 1, len({run.task for run in runs[base.arm]}))
 
     def _check_seeds(self, arms: int, tasks: int) -> None:
-        """Whether an outcome could pass the exact test: its least p is 1 / C(2n, n) per task, Holm's first level alpha
-        over the number of arms.
+        """Whether any outcome could pass the exact test: its least p is 1 / C(2n, n) per task, against alpha / arms.
+
+        The verdict's levels are no wider (Holm's first, narrower with several looks), so fewer are too few for sure.
         """
-        seeds, expect = len(self._sweep.seeds), self._sweep.expect or Expect(metric="")
-        level = expect.alpha / max(1, len(expect.looks)) / arms
-        needed = next(n for n in count(2) if level * math.comb(2 * n, n) ** tasks >= 1 - 1e-9)
+        seeds, alpha = len(self._sweep.seeds), (self._sweep.expect or Expect(metric="")).alpha
+        needed = next(n for n in count(2) if alpha / arms * math.comb(2 * n, n) ** tasks >= 1 - 1e-9)
         if seeds == 1:
-            self._warn(f"one seed: whatever comes out is an anecdote; {needed} seeds give a verdict")
+            self._warn(f"one seed: whatever comes out is an anecdote; a verdict takes at least {needed} seeds")
         elif seeds < needed:
-            of = "no outcome of so few could pass the exact test" + (f" of {arms} arms" if arms > 1 else "")
-            self._warn(f"{seeds} seeds can only show a direction: {of}; {needed} seeds give a verdict")
+            test = "the exact test" + (f" of {arms} arms" if arms > 1 else "")
+            self._warn(
+                f"{seeds} seeds can only show a direction: no outcome of so few could pass {test}; a verdict takes at "
+                f"least {needed} seeds"
+            )
 
 
 def task_name(tree: Mapping[str, Any]) -> str:
