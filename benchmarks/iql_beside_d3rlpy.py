@@ -83,7 +83,7 @@ def gathered(seed: int, worlds: int) -> tuple[FinetuneAgent, list[Rollout], list
     config = resolve("iql_awr", changes).config
     assert isinstance(config, Finetune) and isinstance(config.critic, Iql)
     agent = FinetuneAgent(config, load_start(config))
-    data, given = config.critic.data, agent.preparation
+    data, given = config.critic.data, agent.preparation()
     return agent, data.before(given), data.before(given)
 
 

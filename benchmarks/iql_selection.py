@@ -114,7 +114,7 @@ def study(seed: int, worlds: int, epochs: int, states: int, samples: int, iterat
     option, critic = agent.config.critic, agent.critic
     assert isinstance(option, Iql) and isinstance(critic, ActionValues)
     true = truth(agent, states, samples)
-    given = agent.preparation
+    given = agent.preparation()
     data, test = parts(option, option.data.before(given), given)
     rows: list[dict[str, float]] = []
     networks = []

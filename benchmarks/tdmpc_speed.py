@@ -2,12 +2,13 @@
 
     python benchmarks/tdmpc_speed.py                    # every recipe, sizes 1 and 5; writes benchmarks/results/
     python benchmarks/tdmpc_speed.py --only svg_ensemble --size 5 --turns 3
+    python benchmarks/tdmpc_speed.py --precision half   # ours with products of halves; the peer stays as it is
 
 Batch 256, slices of 3 steps, 512 plans, 6 iterations, 24 observations, 6 actions; synthetic numbers, so that no task
 is needed. FLOPs are those of matrix products as PyTorch counts them. The peak is measured in the same run: a product
-of 512 x 512 matrices, in fp32 and with `torch.set_float32_matmul_precision("medium")`, which uses bf16 units (AMX) on
-processors that have them. Seconds of the process are given beside those of the clock: on a shared machine they are
-what can be compared. `plain` is `plain_tdmpc2.py`, which stands for the official code.
+of 512 x 512 matrices, in fp32, of halves, and with `torch.set_float32_matmul_precision("medium")`, which uses bf16
+units (AMX) on processors that have them. Seconds of the process are given beside those of the clock: on a shared
+machine they are what can be compared. `plain` is `plain_tdmpc2.py`, which stands for the official code.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import click
 import plain_tdmpc2
 import provenance
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -31,6 +33,8 @@ from bellmark.agents.tdmpc.agent import TdmpcAgent
 from bellmark.agents.tdmpc.config import Tdmpc
 from bellmark.agents.tdmpc.model import SIZES
 from bellmark.cli.families import resolve
+from bellmark.ops import native, products
+from bellmark.ops.products import Precision
 
 OBSERVATIONS, ACTIONS, HORIZON, SLICES = 24, 6, 3, 256
 RECIPES = ("tdmpc2", "bmpc", "svg_ensemble")
@@ -63,12 +67,11 @@ class Timed:
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
-    def count(self) -> None:
-        """FLOPs of one of it; also warms up."""
-        self.turn()
+    def count(self) -> float:
+        """FLOPs of one of it."""
         with Products() as counter:
             self.turn()
-        self.flops = counter.flops / self.per_turn
+        return counter.flops / self.per_turn
 
     def go(self) -> None:
         """One turn."""
@@ -105,18 +108,18 @@ def batch() -> Batch:
     )
 
 
-def agent_of(recipe: str, size: int) -> TdmpcAgent:
+def agent_of(recipe: str, size: int, precision: Precision) -> TdmpcAgent:
     """A learner past its pretraining."""
-    config = resolve(recipe, [f"model.size={size}"]).config
+    config = resolve(recipe, [f"model.size={size}", f"precision={precision}"]).config
     assert isinstance(config, Tdmpc)
     agent = TdmpcAgent(config, Spec((OBSERVATIONS,), False, ACTIONS, False, 500, 2), "cpu")
     agent.updates = agent.schedule.pretrain + 1
     return agent
 
 
-def ours(recipe: str, size: int, states: int) -> list[Timed]:
+def ours(recipe: str, size: int, states: int, precision: Precision) -> list[Timed]:
     """A recipe's act, update and, where it reanalyses, reanalysis of one state."""
-    agent, data = agent_of(recipe, size), batch()
+    agent, data = agent_of(recipe, size, precision), batch()
     obs, first, state = torch.randn(1, OBSERVATIONS), torch.zeros(1, dtype=torch.bool), agent.policy.initial(1)
     pace = max(1, round(agent.schedule.per_step))
 
@@ -134,7 +137,11 @@ def ours(recipe: str, size: int, states: int) -> list[Timed]:
     if agent.config.reanalysis.kind == "lazy":
         lazy = agent.config.reanalysis
         z = agent.nets.world.encode(torch.randn(states, OBSERVATIONS)).detach()
-        replan = partial(agent.experts.replan, z, agent.generator)
+
+        def replan() -> None:
+            with products.precision(precision):
+                agent.experts.replan(z, agent.generator)
+
         timed.append(Timed(f"{name} replan a state", replan, states, lazy.states / lazy.interval))
     return timed
 
@@ -162,36 +169,54 @@ def plain(size: int) -> list[Timed]:
 
 
 def peaks(turns: int) -> dict[str, float]:
-    """GFLOP/s of a 512 x 512 product: fp32 as it is, fp32 at medium precision, bf16 tensors."""
+    """GFLOP/s of a 512 x 512 product: fp32 as it is, fp32 at medium precision, bf16 tensors, ours of halves."""
     found = {}
-    for name, precision, dtype in (
-        ("fp32", "highest", torch.float32),
-        ("medium", "medium", torch.float32),
-        ("bf16", "highest", torch.bfloat16),
-    ):
-        torch.set_float32_matmul_precision(precision)
+    kinds: tuple[tuple[str, str, torch.dtype, Precision], ...] = (
+        ("fp32", "highest", torch.float32, "single"),
+        ("medium", "medium", torch.float32, "single"),
+        ("bf16", "highest", torch.bfloat16, "single"),
+        ("half", "highest", torch.float32, "half"),
+    )
+    for name, level, dtype, ours in kinds:
+        torch.set_float32_matmul_precision(level)
         a, b = torch.randn(512, 512).to(dtype), torch.randn(512, 512).to(dtype)
         best = float("inf")
-        for _ in range(20 * turns):
-            began = time.perf_counter()
-            a @ b
-            best = min(best, time.perf_counter() - began)
+        with products.precision(ours):
+            for _ in range(20 * turns):
+                began = time.perf_counter()
+                products.mm(a, b)
+                best = min(best, time.perf_counter() - began)
         found[name] = round(2 * 512**3 / best / 1e9, 1)
     torch.set_float32_matmul_precision("highest")
     return found
 
 
+class Passes:
+    """The compiled passes, each call of one seen by the profiler."""
+
+    library = native.library()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """A pass by its name."""
+
+        def run(*arguments: object) -> None:
+            with record_function(name):
+                getattr(self.library, name)(*arguments)
+
+        return run
+
+
 def where_it_goes(timed: Timed) -> dict[str, float]:
     """Processor seconds by kind of operation: the profiler's shares of the best turn."""
     kinds = {
-        "matrix products": ("addmm", "bmm", "mm"),
-        "layer norms": ("layer_norm",),
-        "Mish": ("sigmoid", "addcmul", "rsub"),
-        "SimNorm and readout": ("softmax", "logsumexp"),
+        "perceptrons of halves, norms and all": ("half_perceptron",),
+        "matrix products": ("addmm", "bmm", "mm"),  # half_sgemm among them
+        "layer norms and Mish": ("layer_norm", "sigmoid", "addcmul", "rsub"),
+        "SimNorm and readout": ("softmax", "logsumexp", "simnorm", "mean_bin"),
         "optimiser and slow copies": ("_fused_adam", "_foreach", "lerp"),
         "dropout": ("bernoulli", "index_fill", "randint"),
     }
-    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+    with patch.object(native, "library", Passes), profile(activities=[ProfilerActivity.CPU]) as recorded:
         timed.turn()
     spent = dict.fromkeys([*kinds, "all else"], 0.0)
     for event in recorded.key_averages():
@@ -230,10 +255,18 @@ def goals(rows: dict[str, dict[str, float]]) -> list[str]:
 @click.option("--turns", default=10, show_default=True, help="Turns of each; they alternate, and the best counts.")
 @click.option("--states", default=12, show_default=True, help="States reanalysed in a turn.")
 @click.option("--threads", default=1, show_default=True, help="Threads of PyTorch.")
+@click.option("--precision", type=click.Choice(["single", "half"]), default="single", help="Of our products.")
 @click.option("--medium", is_flag=True, help="Products at medium precision (bf16 units where there are any).")
 @click.option("--save/--no-save", default=True, show_default=True, help="Write the result file.")
 def main(
-    sizes: tuple[str, ...], only: tuple[str, ...], turns: int, states: int, threads: int, medium: bool, save: bool
+    sizes: tuple[str, ...],
+    only: tuple[str, ...],
+    turns: int,
+    states: int,
+    threads: int,
+    precision: Precision,
+    medium: bool,
+    save: bool,
 ) -> None:
     """Measure the tdmpc family's speed."""
     torch.set_num_threads(threads)
@@ -243,18 +276,23 @@ def main(
     contenders: list[Timed] = []
     for size in map(int, sizes):
         for recipe in only or (*RECIPES, "plain"):
-            contenders += plain(size) if recipe == "plain" else ours(recipe, size, states)
-    for timed in contenders:
-        timed.count()
+            made = plain(size) if recipe == "plain" else ours(recipe, size, states, precision)
+            # Products of halves are C's, which nobody counts: those of single precision are as many.
+            counted = made if recipe == "plain" or precision == "single" else ours(recipe, size, states, "single")
+            for timed, twin in zip(made, counted, strict=True):
+                timed.turn()
+                timed.flops = twin.count()
+            contenders += made
     for _ in range(turns):
         for timed in contenders:
             timed.go()
-    rows = {t.name: t.row(peak["medium" if medium else "fp32"]) for t in contenders}
+    reached = {"half": "half", "single": "medium" if medium else "fp32"}
+    rows = {t.name: t.row(peak["fp32" if t.name.startswith("plain") else reached[precision]]) for t in contenders}
     split = {t.name: where_it_goes(t) for t in contenders}
     report(peak, rows, split)
     if save:
         result: dict[str, Any] = {"threads": threads, "medium": medium, "turns": turns, "peak_gflop_per_s": peak}
-        name = f"tdmpc_speed{'_medium' if medium else ''}"
+        name = f"tdmpc_speed{'_medium' if medium else ''}{'_half' if precision == 'half' else ''}"
         print(f"wrote {provenance.save(name, {**result, 'rows': rows, 'cpu_seconds_by_kind': split})}")
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bellmark.nets.ensemble import Ensemble, RandomPrior
+from bellmark.ops.products import half_available, precision
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -49,6 +50,24 @@ def test_members_are_perceptrons(normed_output):
     z, a = parts(4, 7)
     expected = torch.stack([by_hand(net, e, torch.cat((z, a), -1), normed_output=normed_output) for e in range(3)])
     torch.testing.assert_close(net(z, a), expected)
+
+
+@pytest.mark.skipif(not half_available(), reason="this processor does not multiply halves (AVX-512 FP16)")
+@pytest.mark.parametrize("normed_output", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_members_in_halves_are_perceptrons(normed_output, shared):
+    """Whole portions and rests of rows, widths that fill their panels and others; a latent shared by all actions."""
+    g = generator(2)
+    net = Ensemble(2, (70, 6), (200, 130), 13, generator(), normed_output=normed_output)
+    for p in net.parameters():
+        p.data += torch.randn(p.shape, generator=g) / 20
+    z, a = torch.randn(3, 1 if shared else 77, 70, generator=g), torch.randn(3, 77, 6, generator=g)
+    with torch.no_grad(), precision("half"):
+        found = net(z, a, chosen=torch.tensor([1]))
+    x = torch.cat((z.expand(-1, 77, -1), a), -1).double()
+    expected = by_hand(net.double(), 1, x, normed_output=normed_output).unsqueeze(0)
+    assert not torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=0.02 * expected.std().item())
 
 
 WAYS = pytest.mark.parametrize("way", ["_one_by_one", "_together"])

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
 Metrics = dict[str, float]
 State = dict[str, "Tensor"]  # what a policy carries from step to step, worlds first; {} for nothing
+Watch = Callable[[float], None]  # told what share of some work is done; raises where the run is asked to stop
 # A checkpoint's name, and which one of a run folder, to its state; refuses another model family.
 Load = Callable[[str, Literal["last", "best"]], Mapping[str, Any]]
+
+
+def nobody(share: float) -> None:
+    """Watches nothing."""
 
 
 class Never(Choice):
@@ -176,7 +181,7 @@ class Agent(Protocol):
         """The policy as it is now."""
         ...
 
-    def prepare(self) -> Metrics:
+    def prepare(self, watch: Watch = nobody) -> Metrics:
         """What is learned before the first step of a new run, apart from it; the metrics of that."""
         ...
 

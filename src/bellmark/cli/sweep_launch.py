@@ -92,11 +92,35 @@ def seats_of(found: Plan, options: Mapping[str, Any]) -> tuple[list[Seat], list[
 
 def at_once(found: Plan, launcher: str, options: Mapping[str, Any]) -> tuple[int, list[str]]:
     """How many runs go on at once at most, for the estimate of time, and what is worth saying about it."""
+    other = _other_code(found)
     if launcher == "local":
         seats, notes = seats_of(found, options)
-        return len(seats), notes
+        return len(seats), [*notes, *other]
     notes = _short_jobs(found, options) if launcher == "slurm" else []
-    return int(options.get("workers") or max(1, len(found.to_run()))), notes
+    return int(options.get("workers") or max(1, len(found.to_run()))), [*notes, *other]
+
+
+def _other_code(found: Plan) -> list[str]:
+    """A warning where runs that are done and runs to come are not of the same code: no verdict will compare them."""
+    from bellmark.records import Run
+    from bellmark.records.provenance import collect_provenance
+    from bellmark.reports.code import code_of, same_code
+    from bellmark.sweeps.work import some
+
+    done = [Run(run.dir) for run in found.runs if run.state == "done"]
+    if not done or not found.to_run():
+        return []
+    here = collect_provenance()
+    now = code_of(here.commit, here.dirty_diff)
+    codes = [code_of(run.meta.commit, run.dirty_diff()) for run in done]
+    others = [code for code in codes if not same_code(code, now)]
+    if not others:
+        return []
+    return [
+        f"{some(len(others), 'finished run')} ({', '.join(sorted(set(others)))}) will be compared with "
+        f"{some(len(found.to_run()), 'run')} to come of other code ({now}), and such a verdict is refused: run all "
+        "anew in another folder (--runs), or launch from a checkout of that commit"
+    ]
 
 
 def launch(found: Plan, launcher: str, options: Mapping[str, Any], view: View, *, retry_failed: bool) -> Outcome:

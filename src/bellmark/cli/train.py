@@ -127,7 +127,7 @@ def _progress(screen: Console, name: str) -> Iterator[Show]:
     """A bar with speed, time left and the newest headline metrics."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from bellmark.train.run import BRIEF
+    from bellmark.train.run import BRIEF, PREPARED
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[news]}"), console=screen) as bar:
@@ -135,7 +135,8 @@ def _progress(screen: Console, name: str) -> Iterator[Show]:
         news: dict[str, float] = {}
 
         def show(step: int, total: int, metrics: Metrics) -> None:
-            news.update({k: metrics[k] for k in BRIEF if k in metrics})
+            news.pop(PREPARED, None)
+            news.update({k: metrics[k] for k in (PREPARED, *BRIEF) if k in metrics})
             bar.update(task, completed=step, total=total, news="  ".join(f"{k} {v:.3f}" for k, v in news.items()))
 
         yield show

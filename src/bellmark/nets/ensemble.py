@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bellmark.nets.blocks import initial_weight
+from bellmark.nets.fused_half import perceptron
 from bellmark.ops.activations import CACHED, mish, norm, norm_mish
+from bellmark.ops.products import halved, mm
 
 LEAST_PRIOR_WIDTH = 8
 PRIOR_SHARE = 16  # a random prior is this many times narrower than what it disturbs
@@ -39,11 +41,11 @@ class Stack(nn.Module):
             self.scale = nn.Parameter(torch.ones(members, outputs))
             self.shift = nn.Parameter(torch.zeros(members, outputs))
 
-    def members(self) -> list[Layer]:
-        """Every member's layer; one unbind each, so that the gradients come back in one piece."""
-        norms = zip(self.scale.unbind(), self.shift.unbind(), strict=True) if self.normed else None
-        affine = norms or [(None, None)] * len(self.weight)
-        return [Layer(w, b, *ss) for w, b, ss in zip(self.weight.unbind(), self.bias.unbind(), affine, strict=True)]
+    def members(self, which: Sequence[int]) -> list[Layer]:
+        """These members' layers; with gradient by one unbind each, so that the gradients come back in one piece."""
+        kept = [self.weight, self.bias, *([self.scale, self.shift] if self.normed else [])]
+        parts = [x.unbind() for x in kept] if torch.is_grad_enabled() else kept
+        return [Layer(*(x[e] for x in parts)) for e in which]
 
     def norm(self, x: Tensor, chosen: Tensor | slice) -> Tensor:
         """LayerNorm of (E', B, outputs) with each chosen member's own scale and shift."""
@@ -58,14 +60,14 @@ class Layer(NamedTuple):
 
     weight: Tensor  # (inputs, outputs)
     bias: Tensor  # (outputs,)
-    scale: Tensor | None
-    shift: Tensor | None
+    scale: Tensor | None = None
+    shift: Tensor | None = None
 
     def finish(self, x: Tensor) -> Tensor:
         """x @ weight + bias, and the LayerNorm where there is one."""
         if self.scale is None or self.shift is None:
-            return torch.addmm(self.bias, x, self.weight)
-        return norm(torch.mm(x, self.weight), self.scale, self.shift, self.bias)
+            return mm(x, self.weight).add_(self.bias)
+        return norm(mm(x, self.weight), self.scale, self.shift, self.bias)
 
     def norm_mish(self, x: Tensor, *, biased: bool = False) -> Tensor:
         """Mish of the LayerNorm that a hidden layer has, of x + bias, or of x that has it already; x is used up."""
@@ -128,14 +130,16 @@ class Ensemble(nn.Module):
         self, parts: Sequence[Tensor], own: bool, chosen: Tensor | None, dropout: torch.Generator | None
     ) -> Tensor:
         """A processor runs through one member after the other: its activations stay in the cache."""
-        stacks = [stack.members() for stack in self._layers()]
         who = range(self.size) if chosen is None else chosen.tolist()
         outputs = []
-        for place, e in enumerate(who):
-            first, *hidden, last = (members[e] for members in stacks)
+        for place, layers in enumerate(zip(*(stack.members(who) for stack in self._layers()), strict=True)):
+            first, *hidden, last = layers
+            read = [part[place] for part in parts] if own else parts
             dropping = dropout is not None and self.dropout > 0  # of what has its bias
-            bias = first.bias if dropping else None
-            x = _join([part[place] for part in parts] if own else parts, first.weight, bias)
+            if not (dropping or torch.is_grad_enabled()) and halved(read[0]):
+                outputs.append(_in_halves(read, layers))
+                continue
+            x = _join(read, first.weight, first.bias if dropping else None)
             outputs.append(_through(self._drop(x, dropout), first, hidden, last, biased=dropping))
         return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
 
@@ -214,18 +218,36 @@ def _through(x: Tensor, first: Layer, hidden: Sequence[Layer], last: Layer, *, b
     for portion in portions:
         y = first.norm_mish(portion, biased=biased)
         for layer in hidden:
-            y = layer.norm_mish(torch.mm(y, layer.weight))
+            y = layer.norm_mish(mm(y, layer.weight))
         outputs.append(last.finish(y))
     whole = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
     return whole.view(*x.shape[:-1], -1)
 
 
+def _in_halves(parts: Sequence[Tensor], layers: Sequence[Layer]) -> Tensor:
+    """A member's output without gradient, its products in half precision."""
+    shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    rows = _rows(parts, shape)
+    joined = rows is None
+    if rows is None:
+        rows = _join(parts, layers[0].weight, None).flatten(0, -2)
+    return perceptron(rows, layers, joined=joined).view(*shape, -1)
+
+
+def _rows(parts: Sequence[Tensor], shape: torch.Size) -> Tensor | None:
+    """[parts] as rows, where none lacks an axis."""
+    if any(part.shape[:-1].numel() != shape.numel() for part in parts):
+        return None
+    flat = [part.reshape(-1, part.shape[-1]) for part in parts]
+    return torch.cat(flat, -1) if len(flat) > 1 else flat[0]
+
+
 def _join(parts: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
     """[parts] @ weight + bias without repeating a part along the axes it lacks."""
     shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
-    if all(part.shape[:-1].numel() == shape.numel() for part in parts):
-        flat = [part.reshape(-1, part.shape[-1]) for part in parts]
-        return _linear(torch.cat(flat, -1) if len(flat) > 1 else flat[0], weight, bias).view(*shape, -1)
+    flat = _rows(parts, shape)
+    if flat is not None:
+        return _linear(flat, weight, bias).view(*shape, -1)
     rows = weight.split([part.shape[-1] for part in parts])
     first, *others = sorted(zip(parts, rows, strict=True), key=lambda pair: -pair[0].shape[:-1].numel())
     total = _linear(first[0].reshape(-1, first[0].shape[-1]), first[1], bias).view(*first[0].shape[:-1], -1)
@@ -235,4 +257,4 @@ def _join(parts: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tenso
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)
+    return mm(x, weight) if bias is None else mm(x, weight).add_(bias)

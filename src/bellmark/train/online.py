@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from bellmark.agents.api import Batch, Collect, Evaluation, Learner, Metrics, Policy
+from bellmark.agents.api import Batch, Collect, Evaluation, Learner, Metrics, Policy, Watch, nobody
 from bellmark.envs.api import BatchedEnv
 from bellmark.errors import UserError
 from bellmark.replay import Replay
@@ -93,7 +93,7 @@ class Online:
         """The learner's values of start states."""
         return self.learner.start_values(obs)
 
-    def prepare(self) -> Metrics:
+    def prepare(self, watch: Watch = nobody) -> Metrics:
         """Nothing: these agents learn from their own steps alone."""
         return {}
 

@@ -35,6 +35,7 @@ BRIEF = (  # what a live table shows of a run
     *("replay/ratio", "throughput/updates", "throughput/transitions"),
 )
 
+PREPARED = "critic/prepared"  # share of what is learned before the first step
 Show = Callable[[int, int, Metrics], None]  # (step, total, newest metrics)
 Say = Callable[[str], None]  # a line about the run for whoever started it; log.txt has it too
 
@@ -193,7 +194,7 @@ class Loop:
         """Continue from the last checkpoint; without one, judge the start, so that every curve begins at step 0."""
         last = self._record.checkpoints.last()
         if last is None:
-            learned = self._agent.prepare()
+            learned = self._agent.prepare(self._preparing)
             judged = self._evaluate()
             self._config.evaluation.stop.count(0, judged)  # a metric that does not exist is refused now
             self._log({**baselines(self._eval_env, self._config.evaluation.seed), **learned, **judged})
@@ -206,6 +207,12 @@ class Loop:
             self._watcher.load_state_dict(state.get("watcher", {}))
             self._record.resume(self._agent.step)
         self._begun = True
+
+    def _preparing(self, share: float) -> None:
+        """Show how far the agent is before its first step, and let it be stopped there; it then begins anew."""
+        self._stop.check()
+        self._beat()
+        self._show(0, self._agent.total, {PREPARED: share})
 
     def _finish_row(self) -> None:
         """Judge where that is due, log the row, save where that is due.

@@ -16,6 +16,7 @@ from bellmark.agents.tdmpc.config import Tdmpc
 from bellmark.cli.families import resolve
 from bellmark.config import build
 from bellmark.errors import UserError
+from bellmark.ops.products import half_available
 
 WALKER = Spec(obs_shape=(24,), pixels=False, actions=6, discrete=False, horizon=500, action_repeat=2)
 
@@ -191,3 +192,45 @@ class TestRefusals:
     def test_settings_that_do_not_fit(self, overrides: list[str], message: str) -> None:
         with pytest.raises(UserError, match=message):
             resolve("tdmpc2", overrides)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_half_precision_that_cannot_be_had_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent("precision=half")
+    assert bool(caplog.records) != half_available()
+    caplog.clear()
+    monkeypatch.setattr("bellmark.agents.tdmpc.agent.half_available", lambda: False)
+    agent("precision=half")
+    assert "products stay single" in caplog.text
+    caplog.clear()
+    agent()
+    assert not caplog.records
+
+
+@pytest.mark.skipif(not half_available(), reason="this processor does not multiply halves (AVX-512 FP16)")
+def test_half_precision_reaches_plans_and_updates_and_changes_them_little() -> None:
+    """Same seed, same data: scores of plans, losses and what is learned differ from single precision's, barely."""
+    found: dict[str, dict[str, float]] = {}
+    for precision in ("single", "half"):
+        overrides = ["model.size=1", f"precision={precision}", "slices.size=64", "planner.samples=128"]
+        made = TdmpcAgent(build(Tdmpc, {}, overrides), WALKER, "cpu")
+        generator = torch.Generator().manual_seed(5)
+        with torch.no_grad():  # values and rewards are no longer all zero
+            for p in made.nets.parameters():
+                p.add_(0.02 * torch.randn(p.shape, generator=generator))
+        z = made.nets.world.encode(torch.randn(64, 24, generator=generator))
+        action = torch.rand(64, 6, generator=generator)
+        losses, _ = made.update(batch(made), 0)
+        obs, first = torch.randn(1, 24, generator=generator), torch.ones(1, dtype=torch.bool)
+        state = made.policy.initial(1)
+        plan = made.policy.act(obs, first, state, deterministic=False, generator=generator).state["mean"]
+        with torch.no_grad():
+            learned = made.nets.world.critic(z, action).mean()
+        names = ("loss/consistency", "loss/reward", "loss/value", "value/target", "loss/policy")
+        found[precision] = {name: float(losses[name]) for name in names} | {"learned": float(learned)}
+        found[precision]["plan"] = 1 + float(plan.abs().mean())
+    for name, single in found["single"].items():
+        assert found["half"][name] != single, name
+        assert found["half"][name] == pytest.approx(single, rel=0.02, abs=2e-3), name

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bellmark.agents.api import Metrics
+from bellmark.agents.api import Metrics, Watch, nobody
 from bellmark.agents.finetune.advantages import Context, Estimate
 from bellmark.agents.finetune.config import Finetune, Scratch, Stored
 from bellmark.agents.finetune.critics import FromStart, Joint, Lesson, Preparation
@@ -71,10 +71,10 @@ class FinetuneAgent:
         )
 
     @torch.no_grad()
-    def prepare(self) -> Metrics:
+    def prepare(self, watch: Watch = nobody) -> Metrics:
         """What the critic learns of other policies' data, before the first step."""
         began = time.perf_counter()
-        learned = self.config.critic.begin(self.critic, self.preparation)  # type: ignore[arg-type]  # as in `fit`
+        learned = self.config.critic.begin(self.critic, self.preparation(watch))  # type: ignore[arg-type]  # as in `fit`
         return {**learned, "time/critic": time.perf_counter() - began} if learned else {}
 
     def iterate(self) -> Metrics:
@@ -145,17 +145,20 @@ class FinetuneAgent:
         self.gathered_steps += worlds * steps
         return rollout
 
-    @property
-    def preparation(self) -> Preparation:
+    def preparation(self, watch: Watch = nobody) -> Preparation:
         """What the critic may learn from before the first step."""
         return Preparation(
-            gather=self._gather, horizon=self.env.horizon, gamma=self.config.gamma, generator=self.generator
+            gather=self._gather,
+            horizon=self.env.horizon,
+            gamma=self.config.gamma,
+            generator=self.generator,
+            watch=watch,
         )
 
     def lesson(self, rollout: Rollout) -> Lesson:
         """What the critic may learn from, beside a rollout."""
         return Lesson(
-            **vars(self.preparation),
+            **vars(self.preparation()),
             rollout=rollout,
             first=self._estimate is None,
             targets=lambda: self.config.advantage.estimate(rollout, self.context).value_target,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from bellmark.agents.api import Watch, nobody
 from bellmark.config import Choice, knob, option
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Preparation:
     horizon: int  # control steps until an episode is truncated
     gamma: float
     generator: torch.Generator
+    watch: Watch = nobody  # told how far it is before the first step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,7 @@ class Pretrained(HeadStart):
         from bellmark.agents.finetune.transitions import fit, minibatches, transitions
 
         data = transitions(given.gather(self.expert, self.worlds, 50 * self.rollouts), given.gamma, 1, "bootstrap")
-        rows = minibatches(len(data), self.batch_size, self.epochs, given.generator)
+        rows = minibatches(len(data), self.batch_size, self.epochs, given.generator, given.watch)
 
         def loss(at: Tensor) -> Tensor:
             return critic.loss(data.obs_BO[at], data.return_B[at])

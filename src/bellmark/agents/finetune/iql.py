@@ -38,6 +38,7 @@ def train(option: Iql, critic: ActionValues, rollouts: Sequence[Rollout], given:
     best, best_epoch, kept, metrics = -math.inf, 0, copy.deepcopy(critic.state_dict()), {}
     epoch = 0
     for epoch, scores in enumerate(learn(option, critic, *parts(option, rollouts, given), given.generator), start=1):
+        given.watch(epoch / option.epochs)
         score = SCORE[option.select](scores, epoch)
         if score > best:
             best, best_epoch, kept, metrics = score, epoch, copy.deepcopy(critic.state_dict()), scores

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bellmark import ops
+from bellmark.agents.api import Watch, nobody
 from bellmark.nets.fused_adam import cut_and_step
 
 if TYPE_CHECKING:
@@ -64,9 +65,12 @@ def transitions(rollout: Rollout, gamma: float, n: int, time_limit: str) -> Tran
     return Transitions(*(column.flatten(0, 1) for column in columns))
 
 
-def minibatches(size: int, batch: int, epochs: int, generator: torch.Generator) -> Iterator[Tensor]:
+def minibatches(
+    size: int, batch: int, epochs: int, generator: torch.Generator, watch: Watch = nobody
+) -> Iterator[Tensor]:
     """Row indices of every gradient step: `epochs` shuffled passes in parts of `batch`, the last one maybe smaller."""
-    for _ in range(epochs):
+    for epoch in range(epochs):
+        watch(epoch / epochs)
         yield from torch.randperm(size, generator=generator).split(batch)
 
 

@@ -14,6 +14,7 @@ from bellmark.agents.tdmpc.config import Tdmpc
 from bellmark.agents.tdmpc.experts import Experts
 from bellmark.agents.tdmpc.networks import Networks
 from bellmark.errors import UserError
+from bellmark.ops.products import precision
 
 HELD_OUT = "model/consistency_held_out"
 
@@ -24,7 +25,7 @@ class PlanningPolicy:
     def __init__(self, config: Tdmpc, nets: Networks, gamma: float, experts: Experts) -> None:
         """A policy that shares its networks with the learner."""
         actions, self.horizon = nets.world.actions, config.planner.horizon
-        self.nets, self.experts = nets, experts
+        self.nets, self.experts, self.precision = nets, experts, config.precision
         self.judging = planner.judging(config.planner, actions, gamma)
         self.collecting = planner.collecting(config.planner, actions, gamma)
 
@@ -49,6 +50,12 @@ class PlanningPolicy:
         Raises:
             UserError: an observation or its encoding is not finite.
         """
+        with precision(self.precision):
+            return self._plan(obs, first, state, deterministic, generator)
+
+    def _plan(
+        self, obs: Tensor, first: Tensor, state: State, deterministic: bool, generator: torch.Generator
+    ) -> Decision:
         world, critic = self.nets.world, self.experts.critic
         z, first = self._encode(obs.to(state["mean"])), first.to(state["mean"].device)
         mean = planner.warm_start(state["mean"], first)

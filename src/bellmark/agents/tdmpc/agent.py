@@ -9,6 +9,7 @@ Axes: T steps, P positions, H dynamics heads, M value members, B slices, L laten
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -30,6 +31,9 @@ from bellmark.agents.tdmpc.slices import SLICES, Slice
 from bellmark.nets.groups import Descent
 from bellmark.nets.memory import keep_freed_memory
 from bellmark.nets.slow import follow
+from bellmark.ops.products import half_available, precision
+
+log = logging.getLogger(__name__)
 
 Metrics = dict[str, Tensor]
 SCALES = ("value", "plan", "trust")
@@ -46,6 +50,8 @@ class TdmpcAgent:
         """
         check_spec(spec)
         keep_freed_memory()
+        if config.precision == "half" and (device != "cpu" or not half_available()):
+            log.warning("precision=half: products stay single, for only processors with AVX-512 FP16 multiply halves")
         self.config, self.spec, self.device = config, spec, torch.device(device)
         self.gamma = config.discount.of(spec.horizon)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
@@ -87,6 +93,10 @@ class TdmpcAgent:
 
     def update(self, batch: Batch, step: int) -> tuple[Metrics, Writeback | None]:
         """One minibatch for the parts that are due: reanalysis, world model with values, policies, slow copies."""
+        with precision(self.config.precision):
+            return self._update(batch, step)
+
+    def _update(self, batch: Batch, step: int) -> tuple[Metrics, Writeback | None]:
         c, nets, count = self.config, self.nets, self.updates
         progress, pretraining = step / c.steps, count < self.schedule.pretrain
         world, value, policy = (c.cadence.due(part, count) for part in ("world", "value", "policy"))

@@ -97,6 +97,11 @@ class Tdmpc(Config):
     )
     seed: int = knob(1, "seeds parameters, plans, minibatches and the training start states", ge=0)
     steps: int = knob(500_000, "agent steps to train for", ge=1)
+    precision: Literal["single", "half"] = knob(
+        "single",
+        "of the factors of matrix products, in plans and learning alike; half: on processors with AVX-512 FP16, off by "
+        "1.2e-3 of a typical element; elsewhere single",
+    )
     model: Model = part(Model(), "the networks")
     discount: Heuristic | Fixed = option(Heuristic(), "discount per agent step")
     planner: Planner = part(Planner(), "how actions are chosen")

@@ -1,0 +1,98 @@
+"""Products of halves against products of doubles: sizes, turns, scales, gradients, and when they take place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from bellmark.ops.products import LEAST, half_available, mm, precision
+
+needs_half = pytest.mark.skipif(not half_available(), reason="this processor does not multiply halves (AVX-512 FP16)")
+TYPICAL = (
+    2e-3  # of a typical element; a half keeps 11 bits, so that a factor is off by 2^-12 at most, half of it mostly
+)
+
+
+@pytest.fixture
+def half() -> Iterator[None]:
+    """Products of halves throughout a test."""
+    with precision("half"):
+        yield
+
+
+def error(found: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:
+    """Root mean square deviation from the product in double precision, over that of the product."""
+    exact = x.double() @ y.double()
+    return float((found - exact).square().mean().sqrt() / exact.square().mean().sqrt())
+
+
+@needs_half
+@pytest.mark.usefixtures("half")
+@pytest.mark.parametrize(
+    ("n", "k", "m"), [(64, 64, 64), (488, 384, 101), (77, 518, 65), (65, 130, 512), (100, 4100, 70), (66, 500, 600)]
+)
+def test_rows_depths_and_columns_that_leave_a_rest(n: int, k: int, m: int) -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(n, k), torch.randn(k, m)
+    found = mm(x, y)
+    assert 0 < error(found, x, y) < TYPICAL
+    assert not torch.equal(found, torch.mm(x, y))
+
+
+@needs_half
+@pytest.mark.usefixtures("half")
+@pytest.mark.parametrize("scale", [1e-25, 1e-6, 1e6, 1e15])
+def test_numbers_beyond_the_range_of_halves(scale: float) -> None:
+    torch.manual_seed(0)
+    x, y = scale * torch.randn(70, 200), torch.randn(200, 80) / scale
+    assert error(mm(x, y), x, y) < TYPICAL
+
+
+@needs_half
+@pytest.mark.usefixtures("half")
+def test_one_large_element_does_not_drown_the_others() -> None:
+    """A row a thousand times as large takes its own bits only; the others keep four fifths of theirs."""
+    torch.manual_seed(0)
+    x, y = torch.randn(70, 200), torch.randn(200, 80)
+    x[3] *= 1000
+    others = torch.arange(70) != 3
+    assert error(mm(x, y)[others], x[others], y) < 4 * TYPICAL
+
+
+@needs_half
+@pytest.mark.usefixtures("half")
+def test_what_is_not_finite_stays_so_and_zeros_are_zeros() -> None:
+    x, y = torch.randn(70, 70), torch.randn(70, 70)
+    assert (mm(torch.zeros(70, 70), y) == 0).all()
+    for bad in (torch.nan, torch.inf):
+        x[5, 7] = bad
+        found = mm(x, y)
+        assert not found[5].isfinite().any()
+        assert found[:5].isfinite().all()
+
+
+@needs_half
+@pytest.mark.parametrize(("n", "k", "m"), [(90, 130, 70), (256, 64, 512)])
+def test_gradients_are_those_of_single_precision_but_for_rounding(n: int, k: int, m: int) -> None:
+    torch.manual_seed(0)
+    x, y, g = torch.randn(n, k, requires_grad=True), torch.randn(k, m, requires_grad=True), 1e-7 * torch.randn(n, m)
+    with precision("half"):
+        out = mm(x, y)
+    out.backward(g)  # outside: what was multiplied in halves goes back in halves
+    assert x.grad is not None
+    assert y.grad is not None
+    assert 0 < error(x.grad, g, y.detach().T) < TYPICAL
+    assert 0 < error(y.grad, x.detach().T, g) < TYPICAL
+
+
+def test_single_precision_elsewhere() -> None:
+    x, y = torch.randn(LEAST, LEAST), torch.randn(LEAST, LEAST)
+    with precision("half"), precision("single"):
+        assert torch.equal(mm(x, y), torch.mm(x, y))
+    assert torch.equal(mm(x, y), torch.mm(x, y))
+    with precision("half"):  # thin factors, other types, and factors that do not lie in one piece
+        assert torch.equal(mm(x[:, :8].contiguous(), y[:8]), torch.mm(x[:, :8], y[:8]))
+        assert torch.equal(mm(x.double(), y.double()), torch.mm(x.double(), y.double()))
+        assert torch.equal(mm(x.t(), y), torch.mm(x.t(), y))
