@@ -17,7 +17,7 @@ ARMS = {
     "6_mc5_ppo": 2, "7_mc16_awr": 3, "8_awr_beta": 5, "9_awr_samples": 3, "10_awr_gamma": 4, "11_awr_offline": 4,
     "12_awr_onpolicy": 3, "13_iql_expectile": 4, "14_iql_selection": 5, "15_iql_one_checkpoint": 3,
     "16_mc16_or_iql": 5, "17_optimal_or_own": 2, "18_weak_start": 7, "19_tenth_of_the_steps": 4,
-    "20_fifty_thousand_steps": 3,
+    "20_fifty_thousand_steps": 3, "21_every_state": 3,
 }  # fmt: skip
 
 

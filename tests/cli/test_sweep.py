@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from synthetic_ledger import QUESTION, Ledger
 
 from bellmark.cli import main
 from bellmark.sweeps import local
@@ -59,6 +60,22 @@ def test_plan_shows_cells_runs_count_and_warnings(
     assert "gae_ppo_finetune-clip0.4-s2-" in shown.out
     assert "2 seeds can only show a direction" in shown.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_plan_says_when_runs_to_come_are_of_other_code_than_those_that_are_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = Ledger(tmp_path, {**QUESTION})
+    planned = ledger.plan().runs
+    ledger.write(planned[0], [10, 20])
+    command = ["sweep", "plan", str(ledger.file), "--runs", str(ledger.runs_root)]
+    assert main(command) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"1 finished run \(d53c0cc1b2a3\) will be compared with \d+ runs to come of other code", said)
+    for run in planned[1:]:
+        ledger.write(run, [10, 20])  # nothing is to come: the report will say what it thinks of them
+    assert main(command) == 0
+    assert "of other code" not in capsys.readouterr().err
 
 
 def test_plan_as_json(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ def test_minari_reads_it_back(tmp_path, monkeypatch):
     minari = pytest.importorskip("minari")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     learner = agent("task.reward=dense")
-    rollouts = [learner.preparation.gather(name, 3, 6) for name in ("one", "two")]
+    rollouts = [learner.preparation().gather(name, 3, 6) for name in ("one", "two")]
     save("pickcube/mixed-v0", rollouts, learner.env, "two policies")
     read = minari.load_dataset("pickcube/mixed-v0")
     assert read.total_episodes == 6

@@ -207,3 +207,27 @@ def test_warming_up_lasts_as_many_iterations_however_many_rows_are_learned_from(
         learner.iterate()
         moved.append(any(not torch.equal(start[k], v) for k, v in learner.policy.state_dict().items()))
     assert moved == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    "critic",
+    [
+        (
+            "critic.initial=pretrained",
+            "critic.initial.worlds=3",
+            "critic.initial.rollouts=1",
+            "critic.initial.epochs=4",
+        ),
+        ("critic=iql", "critic.data=collected", "critic.epochs=4", "advantage=q_minus_v"),
+    ],
+)
+def test_learning_before_the_first_step_says_how_far_it_is_and_can_be_stopped(critic):
+    shares: list[float] = []
+    agent(*QUICK, *critic).prepare(shares.append)
+    assert shares == sorted(shares) and len(shares) == 4 and 0 <= shares[0] < shares[-1] <= 1
+
+    def stop(share: float) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        agent(*QUICK, *critic).prepare(stop)
