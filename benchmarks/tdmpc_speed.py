@@ -2,13 +2,13 @@
 
     python benchmarks/tdmpc_speed.py                    # every recipe, sizes 1 and 5; writes benchmarks/results/
     python benchmarks/tdmpc_speed.py --only svg_ensemble --size 5 --turns 3
-    python benchmarks/tdmpc_speed.py --precision half   # ours with products of halves; the peer stays as it is
+    python benchmarks/tdmpc_speed.py --precision bfloat16  # ours with such factors (or half); the peer stays as it is
 
 Batch 256, slices of 3 steps, 512 plans, 6 iterations, 24 observations, 6 actions; synthetic numbers, so that no task
 is needed. FLOPs are those of matrix products as PyTorch counts them. The peak is measured in the same run: a product
-of 512 x 512 matrices, in fp32, of halves, and with `torch.set_float32_matmul_precision("medium")`, which uses bf16
-units (AMX) on processors that have them. Seconds of the process are given beside those of the clock: on a shared
-machine they are what can be compared. `plain` is `plain_tdmpc2.py`, which stands for the official code.
+of 512 x 512 matrices, in fp32, by our passes of sixteen bits, and with `torch.set_float32_matmul_precision("medium")`,
+which uses bf16 units (AMX) on processors that have them. Seconds of the process are given beside those of the clock: on
+a shared machine they are what can be compared. `plain` is `plain_tdmpc2.py`, which stands for the official code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import patch
 
 import click
@@ -169,15 +169,18 @@ def plain(size: int) -> list[Timed]:
 
 
 def peaks(turns: int) -> dict[str, float]:
-    """GFLOP/s of a 512 x 512 product: fp32 as it is, fp32 at medium precision, bf16 tensors, ours of halves."""
+    """GFLOP/s of a 512 x 512 product: fp32 as it is, fp32 at medium precision, bf16 tensors, ours of sixteen bits."""
     found = {}
     kinds: tuple[tuple[str, str, torch.dtype, Precision], ...] = (
         ("fp32", "highest", torch.float32, "single"),
         ("medium", "medium", torch.float32, "single"),
         ("bf16", "highest", torch.bfloat16, "single"),
         ("half", "highest", torch.float32, "half"),
+        ("bfloat16", "highest", torch.float32, "bfloat16"),
     )
     for name, level, dtype, ours in kinds:
+        if not products.available(ours):
+            continue
         torch.set_float32_matmul_precision(level)
         a, b = torch.randn(512, 512).to(dtype), torch.randn(512, 512).to(dtype)
         best = float("inf")
@@ -209,8 +212,8 @@ class Passes:
 def where_it_goes(timed: Timed) -> dict[str, float]:
     """Processor seconds by kind of operation: the profiler's shares of the best turn."""
     kinds = {
-        "perceptrons of halves, norms and all": ("half_perceptron",),
-        "matrix products": ("addmm", "bmm", "mm"),  # half_sgemm among them
+        "perceptrons of sixteen bits, norms and all": ("_perceptron",),
+        "matrix products": ("addmm", "bmm", "mm"),  # half_sgemm and bfloat_sgemm among them
         "layer norms and Mish": ("layer_norm", "sigmoid", "addcmul", "rsub"),
         "SimNorm and readout": ("softmax", "logsumexp", "simnorm", "mean_bin"),
         "optimiser and slow copies": ("_fused_adam", "_foreach", "lerp"),
@@ -255,7 +258,7 @@ def goals(rows: dict[str, dict[str, float]]) -> list[str]:
 @click.option("--turns", default=10, show_default=True, help="Turns of each; they alternate, and the best counts.")
 @click.option("--states", default=12, show_default=True, help="States reanalysed in a turn.")
 @click.option("--threads", default=1, show_default=True, help="Threads of PyTorch.")
-@click.option("--precision", type=click.Choice(["single", "half"]), default="single", help="Of our products.")
+@click.option("--precision", type=click.Choice(get_args(Precision)), default="single", help="Of our products.")
 @click.option("--medium", is_flag=True, help="Products at medium precision (bf16 units where there are any).")
 @click.option("--save/--no-save", default=True, show_default=True, help="Write the result file.")
 def main(
@@ -269,6 +272,8 @@ def main(
     save: bool,
 ) -> None:
     """Measure the tdmpc family's speed."""
+    if not products.available(precision):
+        raise SystemExit(f"--precision {precision} needs a processor with {products.INSTRUCTIONS[precision]}")
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     peak = peaks(turns)
@@ -277,7 +282,7 @@ def main(
     for size in map(int, sizes):
         for recipe in only or (*RECIPES, "plain"):
             made = plain(size) if recipe == "plain" else ours(recipe, size, states, precision)
-            # Products of halves are C's, which nobody counts: those of single precision are as many.
+            # Products of sixteen bits are C's, which nobody counts: those of single precision are as many.
             counted = made if recipe == "plain" or precision == "single" else ours(recipe, size, states, "single")
             for timed, twin in zip(made, counted, strict=True):
                 timed.turn()
@@ -286,13 +291,14 @@ def main(
     for _ in range(turns):
         for timed in contenders:
             timed.go()
-    reached = {"half": "half", "single": "medium" if medium else "fp32"}
-    rows = {t.name: t.row(peak["fp32" if t.name.startswith("plain") else reached[precision]]) for t in contenders}
+    single = "medium" if medium else "fp32"
+    mine = peak[single if precision == "single" else precision]
+    rows = {t.name: t.row(peak["fp32"] if t.name.startswith("plain") else mine) for t in contenders}
     split = {t.name: where_it_goes(t) for t in contenders}
     report(peak, rows, split)
     if save:
         result: dict[str, Any] = {"threads": threads, "medium": medium, "turns": turns, "peak_gflop_per_s": peak}
-        name = f"tdmpc_speed{'_medium' if medium else ''}{'_half' if precision == 'half' else ''}"
+        name = f"tdmpc_speed{'_medium' if medium else ''}{'' if precision == 'single' else f'_{precision}'}"
         print(f"wrote {provenance.save(name, {**result, 'rows': rows, 'cpu_seconds_by_kind': split})}")
 
 

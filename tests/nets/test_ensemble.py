@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bellmark.nets.ensemble import Ensemble, RandomPrior
-from bellmark.ops.products import half_available, precision
+from bellmark.ops.products import INSTRUCTIONS, available, precision
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -52,17 +52,19 @@ def test_members_are_perceptrons(normed_output):
     torch.testing.assert_close(net(z, a), expected)
 
 
-@pytest.mark.skipif(not half_available(), reason="this processor does not multiply halves (AVX-512 FP16)")
+@pytest.mark.parametrize("name", ["half", "bfloat16"])
 @pytest.mark.parametrize("normed_output", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
-def test_members_in_halves_are_perceptrons(normed_output, shared):
+def test_members_of_sixteen_bits_are_perceptrons(name, normed_output, shared):
     """Whole portions and rests of rows, widths that fill their panels and others; a latent shared by all actions."""
+    if not available(name):
+        pytest.skip(f"needs a processor with {INSTRUCTIONS[name]}")
     g = generator(2)
     net = Ensemble(2, (70, 6), (200, 130), 13, generator(), normed_output=normed_output)
     for p in net.parameters():
         p.data += torch.randn(p.shape, generator=g) / 20
     z, a = torch.randn(3, 1 if shared else 77, 70, generator=g), torch.randn(3, 77, 6, generator=g)
-    with torch.no_grad(), precision("half"):
+    with torch.no_grad(), precision(name):
         found = net(z, a, chosen=torch.tensor([1]))
     x = torch.cat((z.expand(-1, 77, -1), a), -1).double()
     expected = by_hand(net.double(), 1, x, normed_output=normed_output).unsqueeze(0)

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bellmark.nets.blocks import initial_weight
-from bellmark.nets.fused_half import perceptron
+from bellmark.nets.fused_reduced import perceptron
 from bellmark.ops.activations import CACHED, mish, norm, norm_mish
-from bellmark.ops.products import halved, mm
+from bellmark.ops.products import mm, reduced
 
 LEAST_PRIOR_WIDTH = 8
 PRIOR_SHARE = 16  # a random prior is this many times narrower than what it disturbs
@@ -136,8 +136,9 @@ class Ensemble(nn.Module):
             first, *hidden, last = layers
             read = [part[place] for part in parts] if own else parts
             dropping = dropout is not None and self.dropout > 0  # of what has its bias
-            if not (dropping or torch.is_grad_enabled()) and halved(read[0]):
-                outputs.append(_in_halves(read, layers))
+            passes = None if dropping or torch.is_grad_enabled() else reduced(read[0])
+            if passes is not None:
+                outputs.append(_reduced(passes, read, layers))
                 continue
             x = _join(read, first.weight, first.bias if dropping else None)
             outputs.append(_through(self._drop(x, dropout), first, hidden, last, biased=dropping))
@@ -224,14 +225,14 @@ def _through(x: Tensor, first: Layer, hidden: Sequence[Layer], last: Layer, *, b
     return whole.view(*x.shape[:-1], -1)
 
 
-def _in_halves(parts: Sequence[Tensor], layers: Sequence[Layer]) -> Tensor:
-    """A member's output without gradient, its products in half precision."""
+def _reduced(passes: str, parts: Sequence[Tensor], layers: Sequence[Layer]) -> Tensor:
+    """A member's output without gradient, its products in reduced precision."""
     shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
     rows = _rows(parts, shape)
     joined = rows is None
     if rows is None:
         rows = _join(parts, layers[0].weight, None).flatten(0, -2)
-    return perceptron(rows, layers, joined=joined).view(*shape, -1)
+    return perceptron(passes, rows, layers, joined=joined).view(*shape, -1)
 
 
 def _rows(parts: Sequence[Tensor], shape: torch.Size) -> Tensor | None:

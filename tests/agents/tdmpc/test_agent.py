@@ -16,7 +16,7 @@ from bellmark.agents.tdmpc.config import Tdmpc
 from bellmark.cli.families import resolve
 from bellmark.config import build
 from bellmark.errors import UserError
-from bellmark.ops.products import half_available
+from bellmark.ops.products import INSTRUCTIONS, available
 
 WALKER = Spec(obs_shape=(24,), pixels=False, actions=6, discrete=False, horizon=500, action_repeat=2)
 
@@ -195,25 +195,28 @@ class TestRefusals:
 
 
 @pytest.mark.usefixtures("tiny")
-def test_half_precision_that_cannot_be_had_is_said(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("name", ["half", "bfloat16"])
+def test_a_precision_that_cannot_be_had_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    agent("precision=half")
-    assert bool(caplog.records) != half_available()
+    agent(f"precision={name}")
+    assert bool(caplog.records) != available(name)
     caplog.clear()
-    monkeypatch.setattr("bellmark.agents.tdmpc.agent.half_available", lambda: False)
-    agent("precision=half")
-    assert "products stay single" in caplog.text
+    monkeypatch.setattr("bellmark.agents.tdmpc.agent.available", lambda name: False)
+    agent(f"precision={name}")
+    assert f"a processor with {INSTRUCTIONS[name]}" in caplog.text
     caplog.clear()
     agent()
     assert not caplog.records
 
 
-@pytest.mark.skipif(not half_available(), reason="this processor does not multiply halves (AVX-512 FP16)")
-def test_half_precision_reaches_plans_and_updates_and_changes_them_little() -> None:
+@pytest.mark.parametrize("reduced", ["half", "bfloat16"])
+def test_reduced_precision_reaches_plans_and_updates_and_changes_them_little(reduced: str) -> None:
     """Same seed, same data: scores of plans, losses and what is learned differ from single precision's, barely."""
+    if not available(reduced):
+        pytest.skip(f"needs a processor with {INSTRUCTIONS[reduced]}")
     found: dict[str, dict[str, float]] = {}
-    for precision in ("single", "half"):
+    for precision in ("single", reduced):
         overrides = ["model.size=1", f"precision={precision}", "slices.size=64", "planner.samples=128"]
         made = TdmpcAgent(build(Tdmpc, {}, overrides), WALKER, "cpu")
         generator = torch.Generator().manual_seed(5)
@@ -232,5 +235,5 @@ def test_half_precision_reaches_plans_and_updates_and_changes_them_little() -> N
         found[precision] = {name: float(losses[name]) for name in names} | {"learned": float(learned)}
         found[precision]["plan"] = 1 + float(plan.abs().mean())
     for name, single in found["single"].items():
-        assert found["half"][name] != single, name
-        assert found["half"][name] == pytest.approx(single, rel=0.02, abs=2e-3), name
+        assert found[reduced][name] != single, name
+        assert found[reduced][name] == pytest.approx(single, rel=0.02, abs=2e-3), name

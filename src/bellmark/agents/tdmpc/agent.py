@@ -31,7 +31,7 @@ from bellmark.agents.tdmpc.slices import SLICES, Slice
 from bellmark.nets.groups import Descent
 from bellmark.nets.memory import keep_freed_memory
 from bellmark.nets.slow import follow
-from bellmark.ops.products import half_available, precision
+from bellmark.ops.products import INSTRUCTIONS, available, precision
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,9 @@ class TdmpcAgent:
         """
         check_spec(spec)
         keep_freed_memory()
-        if config.precision == "half" and (device != "cpu" or not half_available()):
-            log.warning("precision=half: products stay single, for only processors with AVX-512 FP16 multiply halves")
+        if config.precision != "single" and (device != "cpu" or not available(config.precision)):
+            needs = INSTRUCTIONS[config.precision]
+            log.warning("precision=%s: products stay single; others need a processor with %s", config.precision, needs)
         self.config, self.spec, self.device = config, spec, torch.device(device)
         self.gamma = config.discount.of(spec.horizon)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)

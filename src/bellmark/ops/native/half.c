@@ -5,30 +5,18 @@
  * lost below. DEPTH products are summed in half precision, those sums in single. What comes out is off by 1.2e-3 of a
  * typical element of the product. */
 
-#include <stdlib.h>
-#include <string.h>
+#include "reduced.h"
 
-#include "rssm.h"
-
-/* The same struct is in `nets/fused_half.py`. */
-struct normed {
-  const float *weight, *bias, *scale, *shift; /* (inputs, outputs), (outputs) */
-  int64_t inputs, outputs;
-};
-
-void layer_norm(int64_t n, int64_t f, int64_t mish, float *x, const float *bias, const float *scale, const float *shift,
-                float *normed, float *inverse, float *out);
+#define OF(name) half_##name
 
 #ifdef __AVX512FP16__
 #include <immintrin.h>
 
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define AVAILABLE
+enum { ROWS = 12, DEPTH = 64 };
 
-enum { ACROSS = 64, ROWS = 12, DEPTH = 64, PANELS = 1 << 18 /* elements packed at a time: half a megabyte */ };
-enum { PORTION = 96 }; /* rows that go through all layers together, a multiple of ROWS */
-enum { ALIKE = 4, WEIGHTS = 1 }; /* largest elements: of both factors below 16; of weights, whose rows are normed, below 2 */
-
-typedef _Float16 half;
+static int64_t deep(int64_t k) { return k; }
+static int64_t words(int64_t k) { return whole(k, DEPTH); }
 
 /* A power of two that brings the largest of (columns, rows), `ld` apart, below 2^below and not below half of that; 1 for
  * zeros and what is not finite */
@@ -51,7 +39,7 @@ static float scale_of(int below, int64_t rows, int64_t columns, const float *x, 
 /* 16 x 16 floats, rows `ld` apart, of which the first `lines` and `wide` columns are there: as halves, turned: out[column] */
 static void turned_block(int64_t lines, int64_t wide, const float *x, int64_t ld, float by, __m256i *out) {
   __m256i x8[2][8];
-  __mmask16 mask = wide >= 16 ? 0xffff : (__mmask16)((1u << wide) - 1);
+  __mmask16 mask = FIRST(wide);
   for (int64_t i = 0; i < 16; i++) {
     __m512 row = i < lines ? _mm512_maskz_loadu_ps(mask, x + i * ld) : _mm512_setzero_ps();
     x8[i / 8][i % 8] = _mm256_castph_si256(_mm512_cvtxps_ph(_mm512_mul_ps(row, _mm512_set1_ps(by))));
@@ -72,7 +60,7 @@ static void turned_block(int64_t lines, int64_t wide, const float *x, int64_t ld
 }
 
 /* 64 lines of a (lines, k) as panel (k, 64), zeros beyond `lines`; element (i, p) lies at i + p ld, or turned at p + i ld */
-static void pack_panel(int turned, int64_t lines, int64_t k, const float *a, int64_t ld, float by, half *to) {
+static void pack_panel(int turned, int64_t lines, int64_t k, const float *a, int64_t ld, float by, uint16_t *to) {
   for (int64_t i = 0; i < ACROSS; i += 16) {
     int64_t left = MIN(16, lines - i);
     if (turned)
@@ -82,7 +70,7 @@ static void pack_panel(int turned, int64_t lines, int64_t k, const float *a, int
         for (int64_t q = 0; q < MIN(16, k - p); q++) _mm256_storeu_si256((__m256i *)(to + (p + q) * ACROSS + i), block[q]);
       }
     else {
-      __mmask16 mask = left > 0 ? (__mmask16)((1u << left) - 1) : 0;
+      __mmask16 mask = FIRST(left);
       for (int64_t p = 0; p < k; p++) {
         __m512 x = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, a + i + p * ld), _mm512_set1_ps(by));
         _mm256_storeu_ph(to + i + p * ACROSS, _mm512_cvtxps_ph(x));
@@ -96,7 +84,7 @@ static void pack_panel(int turned, int64_t lines, int64_t k, const float *a, int
 static void pack_rows(int turned, int64_t lines, int64_t k, const float *b, int64_t ld, float by, uint32_t *to) {
   for (int64_t p = 0; p < k; p += 16) {
     uint32_t *at = to + p / DEPTH * DEPTH * ROWS + p % DEPTH;
-    __mmask16 mask = k - p >= 16 ? 0xffff : (__mmask16)((1u << (k - p)) - 1);
+    __mmask16 mask = FIRST(k - p);
     __m256i block[16];
     if (turned) turned_block(MIN(16, k - p), lines, b + p * ld, ld, by, block);
     for (int64_t j = 0; j < lines; j++) {
@@ -111,7 +99,7 @@ static void pack_rows(int turned, int64_t lines, int64_t k, const float *b, int6
 }
 
 /* sums (12, 64) of a panel (k, 64) and rows as `pack_rows` leaves them */
-static void tile(int64_t k, const half *panel, const uint32_t *rows, float *sums) {
+static void tile(int64_t k, const uint16_t *panel, const uint32_t *rows, float *sums) {
   for (int64_t from = 0; from < k; from += DEPTH) {
     int64_t to = MIN(from + DEPTH, k);
     __m512h a[ROWS][2];
@@ -137,128 +125,6 @@ static void tile(int64_t k, const half *panel, const uint32_t *rows, float *sums
       }
   }
 }
-
-/* c (lines, m) = by sums + beta c; what was in c is not read when beta is 0 */
-static void put(int64_t lines, int64_t m, const float *sums, float by, float beta, float *c, int64_t ld) {
-  for (int64_t j = 0; j < lines; j++, c += ld, sums += ACROSS)
-    if (beta == 0)
-      SIMD for (int64_t i = 0; i < m; i++) c[i] = by * sums[i];
-    else
-      SIMD for (int64_t i = 0; i < m; i++) c[i] = by * sums[i] + beta * c[i];
-}
-
-/* Room that a thread keeps */
-struct room {
-  void *at;
-  int64_t bytes;
-};
-
-static void *room_for(struct room *room, int64_t bytes) {
-  if (bytes > room->bytes) {
-    free(room->at);
-    room->at = aligned_alloc(64, (size_t)((bytes + 63) / 64 * 64));
-    room->bytes = bytes;
-  }
-  return room->at;
-}
-
-static int64_t whole(int64_t count, int64_t by) { return (count + by - 1) / by * by; }
-
-/* c (12 of n lines, m) from packed panels and rows */
-static void block(int64_t lines, int64_t m, int64_t k, const half *panels, const uint32_t *rows, float by, float beta,
-                  float *c, int64_t ld) {
-  float sums[ROWS * ACROSS] __attribute__((aligned(64)));
-  for (int64_t i = 0; i < m; i += ACROSS) {
-    tile(k, panels + i * k, rows, sums);
-    put(lines, MIN(ACROSS, m - i), sums, by, beta, c + i, ld);
-  }
-}
-
-/* As BLAS: c = alpha op(a) op(b) + beta c, all by columns */
-void half_sgemm(const char *turn_a, const char *turn_b, const int *pm, const int *pn, const int *pk, const float *alpha,
-                const float *a, const int *lda, const float *b, const int *ldb, const float *beta, float *c,
-                const int *ldc) {
-  static _Thread_local struct room for_panels, for_rows;
-  int64_t m = *pm, n = *pn, k = *pk, turned_a = *turn_a != 'N', turned_b = *turn_b != 'N';
-  int64_t wide = MAX(1, PANELS / (MAX(k, 1) * ACROSS)) * ACROSS; /* columns that are packed at a time */
-  half *panels = room_for(&for_panels, (int64_t)sizeof(half) * wide * k);
-  uint32_t *rows = room_for(&for_rows, (int64_t)sizeof(uint32_t) * whole(k, DEPTH) * ROWS);
-  float by_a = turned_a ? scale_of(ALIKE, k, m, a, *lda) : scale_of(ALIKE, m, k, a, *lda);
-  float by_b = turned_b ? scale_of(ALIKE, n, k, b, *ldb) : scale_of(ALIKE, k, n, b, *ldb);
-  float back = *alpha / by_a / by_b;
-  for (int64_t first = 0; first < m; first += wide) {
-    int64_t end = MIN(first + wide, m);
-    for (int64_t i = first; i < end; i += ACROSS)
-      pack_panel((int)turned_a, MIN(ACROSS, m - i), k, a + (turned_a ? i * *lda : i), *lda, by_a, panels + (i - first) * k);
-    for (int64_t j = 0; j < n; j += ROWS) {
-      pack_rows((int)turned_b, MIN(ROWS, n - j), k, b + (turned_b ? j : j * *ldb), *ldb, by_b, rows);
-      block(MIN(ROWS, n - j), end - first, k, panels, rows, back, *beta, c + first + j * *ldc, *ldc);
-    }
-  }
-}
-
-/* x (n, inputs of the first layer), or with `joined` what the first layer's weights made of it, through layers with a norm
- * and Mish and a last one, normed where it has a scale, to out (n, outputs of the last): a portion of rows at a time, which
- * stays in the cache between layers. x is kept as it is. */
-void half_perceptron(const struct normed *l, int64_t count, int64_t n, const float *x, int64_t joined, float *out) {
-  static _Thread_local struct room for_panels, for_rows, for_lines;
-  int64_t widest = joined ? 0 : l[0].inputs, size = 0;
-  for (int64_t i = 0; i < count; i++) {
-    widest = MAX(widest, l[i].outputs);
-    size += whole(l[i].outputs, ACROSS) * l[i].inputs;
-  }
-  half *panels = room_for(&for_panels, (int64_t)sizeof(half) * size), *into = panels;
-  float back[count];
-  for (int64_t i = joined; i < count; i++) {
-    float by = scale_of(WEIGHTS, l[i].outputs, l[i].inputs, l[i].weight, l[i].outputs);
-    for (int64_t j = 0; j < l[i].outputs; j += ACROSS, into += ACROSS * l[i].inputs)
-      pack_panel(0, MIN(ACROSS, l[i].outputs - j), l[i].inputs, l[i].weight + j, l[i].outputs, by, into);
-    back[i] = 1 / by;
-  }
-  int64_t pitch = whole(widest, DEPTH), given = joined ? l[0].outputs : l[0].inputs;
-  float by_x = joined ? 1 : scale_of(WEIGHTS, given, n, x, given);
-  if (!joined) back[0] /= by_x;
-  uint32_t *rows = room_for(&for_rows, 2 * (int64_t)sizeof(uint32_t) * PORTION * pitch);
-  float *y = room_for(&for_lines, (int64_t)sizeof(float) * ROWS * pitch);
-  for (int64_t at = 0; at < n; at += PORTION) {
-    const half *weights = panels;
-    for (int64_t i = 0; i < count; i++) {
-      const uint32_t *from = rows + (i % 2) * PORTION * pitch;
-      uint32_t *next = rows + (1 - i % 2) * PORTION * pitch;
-      int64_t m = l[i].outputs, last = i == count - 1;
-      for (int64_t j = 0; j < MIN(PORTION, n - at); j += ROWS) {
-        int64_t lines = MIN(ROWS, n - at - j);
-        const float *in = x + (at + j) * given;
-        float *to = last ? out + (at + j) * m : y;
-        if (i == 0 && joined) {
-          memcpy(to, in, sizeof(float) * (size_t)(lines * m));
-        } else {
-          if (i == 0) pack_rows(0, lines, given, in, given, by_x, (uint32_t *)from + j * pitch);
-          block(lines, m, l[i].inputs, weights, from + j * pitch, back[i], 0, to, m);
-        }
-        if (l[i].scale)
-          layer_norm(lines, m, !last, to, l[i].bias, l[i].scale, l[i].shift, NULL, NULL, to);
-        else
-          for (int64_t row = 0; row < lines; row++)
-            SIMD for (int64_t q = 0; q < m; q++) to[row * m + q] += l[i].bias[q];
-        if (!last) pack_rows(0, lines, m, to, m, 1, next + j * pitch);
-      }
-      if (i >= joined) weights += whole(m, ACROSS) * l[i].inputs;
-    }
-  }
-}
-
-void half_ready(int64_t *ready) { *ready = 1; }
-#else
-void half_sgemm(const char *turn_a, const char *turn_b, const int *m, const int *n, const int *k, const float *alpha,
-                const float *a, const int *lda, const float *b, const int *ldb, const float *beta, float *c,
-                const int *ldc) {
-  sgemm(turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-}
-
-void half_perceptron(const struct normed *l, int64_t count, int64_t n, const float *x, int64_t joined, float *out) {
-  (void)l, (void)count, (void)n, (void)x, (void)joined, (void)out; /* nobody calls it where halves are not ready */
-}
-
-void half_ready(int64_t *ready) { *ready = 0; }
 #endif
+
+#include "packed.h"

@@ -1,0 +1,27 @@
+/* What products of factors of sixteen bits have in common: `half.c` and `bfloat.c` each say how a format is packed and
+ * multiplied, and `packed.h` makes products and perceptrons of that. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "rssm.h"
+
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+enum { ACROSS = 64, PANELS = 1 << 18 /* elements packed at a time: half a megabyte */ };
+enum { PORTION = 96 }; /* rows that go through all layers together, a multiple of either format's ROWS */
+enum { ALIKE = 4, WEIGHTS = 1 }; /* largest elements: of both factors below 16; of weights, whose rows are normed, below 2 */
+
+/* The same struct is in `nets/fused_half.py`. */
+struct normed {
+  const float *weight, *bias, *scale, *shift; /* (inputs, outputs), (outputs) */
+  int64_t inputs, outputs;
+};
+
+void layer_norm(int64_t n, int64_t f, int64_t mish, float *x, const float *bias, const float *scale, const float *shift,
+                float *normed, float *inverse, float *out);
+
+static inline int64_t whole(int64_t count, int64_t by) { return (count + by - 1) / by * by; }
+
+/* The first `count` of 16 lanes */
+#define FIRST(count) ((count) >= 16 ? (__mmask16)0xffff : (count) > 0 ? (__mmask16)((1u << (count)) - 1) : (__mmask16)0)
