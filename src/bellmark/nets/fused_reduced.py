@@ -6,15 +6,32 @@ What is computed is what `ensemble.Ensemble` says in PyTorch within `ops.product
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from bellmark.nets.fused import pointers, structure
 from bellmark.ops.native import call
 
 Layer = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # weight (inputs, outputs), bias, scale, shift
+Packed = tuple[Tensor, Tensor]  # panels of weights, and what undoes their scales
 _Normed = structure("normed", ("weight bias scale shift", ctypes.c_void_p), ("inputs outputs", ctypes.c_int64))
+_KEPT: ContextVar[dict[tuple[object, ...], Packed] | None] = ContextVar("packed weights", default=None)
+ACROSS = 64  # columns of a panel
+
+
+@contextmanager
+def weights_kept() -> Iterator[None]:
+    """No weight changes inside, so that each is packed once."""
+    token = _KEPT.set({})
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
 
 
 def perceptron(passes: str, x: Tensor, layers: Sequence[Layer], *, joined: bool) -> Tensor:
@@ -26,5 +43,20 @@ def perceptron(passes: str, x: Tensor, layers: Sequence[Layer], *, joined: bool)
     out = x.new_empty(len(x), len(layers[-1][1]))
     rows = [(*pointers(layer), *layer[0].shape) for layer in layers]
     described = (_Normed * len(rows))(*rows)  # type: ignore[misc]  # tuples become structs
-    call(f"{passes}_perceptron", described, len(rows), len(x), x, joined, out)
+    panels, back = _packed(passes, described, layers, joined)
+    call(f"{passes}_perceptron", described, len(rows), panels, back, len(x), x, joined, out)
     return out
+
+
+def _packed(passes: str, described: Any, layers: Sequence[Layer], joined: bool) -> Packed:
+    """The layers' weights (but for the first one's where x is `joined`), packed now or before."""
+    kept, key = _KEPT.get(), (passes, joined, *(layer[0].data_ptr() for layer in layers))
+    if kept is not None and key in kept:
+        return kept[key]
+    shapes = [layer[0].shape for layer in layers[joined:]]
+    size = sum((outputs + ACROSS - 1) // ACROSS * ACROSS * (inputs + inputs % 2) for inputs, outputs in shapes)
+    made = torch.empty(size, dtype=torch.int16), torch.empty(len(layers))
+    call(f"{passes}_pack", described, len(layers), joined, *made)
+    if kept is not None:
+        kept[key] = made
+    return made

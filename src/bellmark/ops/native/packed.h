@@ -61,51 +61,99 @@ void OF(sgemm)(const char *turn_a, const char *turn_b, const int *pm, const int 
   }
 }
 
-/* x (n, inputs of the first layer), or with `joined` what the first layer's weights made of it, through layers with a norm
- * and Mish and a last one, normed where it has a scale, to out (n, outputs of the last): a portion of rows at a time, which
- * stays in the cache between layers. x is kept as it is. */
-void OF(perceptron)(const struct normed *l, int64_t count, int64_t n, const float *x, int64_t joined, float *out) {
-  static _Thread_local struct room for_panels, for_rows, for_lines;
-  int64_t widest = joined ? 0 : l[0].inputs, size = 0;
-  for (int64_t i = 0; i < count; i++) {
-    widest = MAX(widest, l[i].outputs);
-    size += whole(l[i].outputs, ACROSS) * deep(l[i].inputs);
+/* Mish to 2e-5 of itself, since what becomes of it is rounded to sixteen bits: e^y as 2^n 2^r with 2^r by five terms (3e-6
+ * for |r| <= 1/2), 1 / d by the processor's estimate */
+static inline __m512 roughly_mish(__m512 y) {
+  __m512 t = _mm512_mul_ps(_mm512_min_ps(y, _mm512_set1_ps(20)), _mm512_set1_ps(1.44269504f));
+  __m512 n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), r = _mm512_sub_ps(t, n);
+  __m512 p = _mm512_fmadd_ps(r, _mm512_set1_ps(9.57009e-3f), _mm512_set1_ps(5.591786e-2f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.24024745f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.69312181f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.99999926f));
+  __m512 w = _mm512_scalef_ps(p, n), up = _mm512_fmadd_ps(w, w, _mm512_add_ps(w, w));
+  __m512 d = _mm512_rcp14_ps(_mm512_add_ps(up, _mm512_set1_ps(2)));
+  return _mm512_mul_ps(y, _mm512_mul_ps(up, d));
+}
+
+#define PART(x, j) _mm512_maskz_loadu_ps(FIRST(m - (j)), (x) + (j))
+
+/* x (lines, m) becomes Mish of the LayerNorm of x + bias; sums are of four at a time, which need not wait for each other */
+static void norm_mish(int64_t lines, const struct normed *l, float *x) {
+  int64_t m = l->outputs;
+  for (int64_t row = 0; row < lines; row++, x += m) {
+    __m512 sum[4] = {0}, square[4] = {0};
+    for (int64_t from = 0; from < m; from += 64)
+      _Pragma("GCC unroll 4") for (int u = 0; u < 4; u++) {
+        int64_t j = from + 16 * u;
+        __m512 biased = _mm512_add_ps(PART(x, j), PART(l->bias, j));
+        _mm512_mask_storeu_ps(x + j, FIRST(m - j), biased);
+        sum[u] = _mm512_add_ps(sum[u], biased);
+      }
+    float mean = _mm512_reduce_add_ps((sum[0] + sum[1]) + (sum[2] + sum[3])) / (float)m;
+    __m512 centre = _mm512_set1_ps(mean);
+    for (int64_t from = 0; from < m; from += 64)
+      _Pragma("GCC unroll 4") for (int u = 0; u < 4; u++) {
+        int64_t j = from + 16 * u;
+        __m512 off = _mm512_maskz_sub_ps(FIRST(m - j), PART(x, j), centre);
+        square[u] = _mm512_fmadd_ps(off, off, square[u]);
+      }
+    float variance = _mm512_reduce_add_ps((square[0] + square[1]) + (square[2] + square[3])) / (float)m;
+    __m512 by = _mm512_set1_ps(1 / sqrtf(variance + 1e-5f));
+    for (int64_t j = 0; j < m; j += 16) {
+      __m512 z = _mm512_mul_ps(_mm512_sub_ps(PART(x, j), centre), by);
+      __m512 y = _mm512_fmadd_ps(z, PART(l->scale, j), PART(l->shift, j));
+      _mm512_mask_storeu_ps(x + j, FIRST(m - j), roughly_mish(y));
+    }
   }
-  uint16_t *panels = room_for(&for_panels, (int64_t)sizeof(uint16_t) * size), *into = panels;
-  float back[count];
+}
+
+/* The weights of layers as panels, one after the other, whole(outputs, 64) deep(inputs) numbers each, and what to multiply
+ * products of them by; with `joined` not those of the first layer */
+void OF(pack)(const struct normed *l, int64_t count, int64_t joined, uint16_t *panels, float *back) {
   for (int64_t i = joined; i < count; i++) {
     float by = scale_of(WEIGHTS, l[i].outputs, l[i].inputs, l[i].weight, l[i].outputs);
-    for (int64_t j = 0; j < l[i].outputs; j += ACROSS, into += ACROSS * deep(l[i].inputs))
-      pack_panel(0, MIN(ACROSS, l[i].outputs - j), l[i].inputs, l[i].weight + j, l[i].outputs, by, into);
+    for (int64_t j = 0; j < l[i].outputs; j += ACROSS, panels += ACROSS * deep(l[i].inputs))
+      pack_panel(0, MIN(ACROSS, l[i].outputs - j), l[i].inputs, l[i].weight + j, l[i].outputs, by, panels);
     back[i] = 1 / by;
   }
+}
+
+/* x (n, inputs of the first layer), or with `joined` what the first layer's weights made of it, through layers with a norm
+ * and Mish and a last one, normed where it has a scale, to out (n, outputs of the last): a portion of rows at a time, which
+ * stays in the cache between layers. x is kept as it is; `panels` and `back` are what `pack` left. */
+void OF(perceptron)(const struct normed *l, int64_t count, const uint16_t *panels, const float *back, int64_t n,
+                    const float *x, int64_t joined, float *out) {
+  static _Thread_local struct room for_rows, for_lines;
+  int64_t widest = joined ? 0 : l[0].inputs;
+  for (int64_t i = 0; i < count; i++) widest = MAX(widest, l[i].outputs);
   int64_t pitch = words(widest), given = joined ? l[0].outputs : l[0].inputs;
   float by_x = joined ? 1 : scale_of(WEIGHTS, given, n, x, given);
-  if (!joined) back[0] /= by_x;
-  uint32_t *rows = room_for(&for_rows, 2 * (int64_t)sizeof(uint32_t) * PORTION * pitch);
+  int64_t portion = whole((n + whole(n, PORTION) / PORTION - 1) / (whole(n, PORTION) / PORTION), ROWS); /* equal ones */
+  uint32_t *rows = room_for(&for_rows, (int64_t)sizeof(uint32_t) * portion * pitch);
   float *y = room_for(&for_lines, (int64_t)sizeof(float) * ROWS * widest);
-  for (int64_t at = 0; at < n; at += PORTION) {
+  for (int64_t at = 0; at < n; at += portion) {
     const uint16_t *weights = panels;
     for (int64_t i = 0; i < count; i++) {
-      const uint32_t *from = rows + (i % 2) * PORTION * pitch;
-      uint32_t *next = rows + (1 - i % 2) * PORTION * pitch;
       int64_t m = l[i].outputs, last = i == count - 1;
-      for (int64_t j = 0; j < MIN(PORTION, n - at); j += ROWS) {
+      for (int64_t j = 0; j < MIN(portion, n - at); j += ROWS) {
+        uint32_t *packed = rows + j * pitch; /* of these rows: what goes into the layer, then what comes out of it */
         int64_t lines = MIN(ROWS, n - at - j);
         const float *in = x + (at + j) * given;
         float *to = last ? out + (at + j) * m : y;
         if (i == 0 && joined) {
           memcpy(to, in, sizeof(float) * (size_t)(lines * m));
         } else {
-          if (i == 0) pack_rows(0, lines, given, in, given, by_x, (uint32_t *)from + j * pitch);
-          block(lines, m, l[i].inputs, weights, from + j * pitch, back[i], 0, to, m);
+          if (i == 0) pack_rows(0, lines, given, in, given, by_x, packed);
+          block(lines, m, l[i].inputs, weights, packed, i ? back[i] : back[i] / by_x, 0, to, m);
         }
-        if (l[i].scale)
-          layer_norm(lines, m, !last, to, l[i].bias, l[i].scale, l[i].shift, NULL, NULL, to);
+        if (!last)
+          norm_mish(lines, l + i, to);
+        else if (l[i].scale)
+          layer_norm(lines, m, 0, to, l[i].bias, l[i].scale, l[i].shift, NULL, NULL, to);
         else
           for (int64_t row = 0; row < lines; row++)
             SIMD for (int64_t q = 0; q < m; q++) to[row * m + q] += l[i].bias[q];
-        if (!last) pack_rows(0, lines, m, to, m, 1, next + j * pitch);
+        if (!last) pack_rows(0, lines, m, to, m, 1, packed);
       }
       if (i >= joined) weights += whole(m, ACROSS) * deep(l[i].inputs);
     }
@@ -122,8 +170,13 @@ void OF(sgemm)(const char *turn_a, const char *turn_b, const int *m, const int *
   sgemm(turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
-void OF(perceptron)(const struct normed *l, int64_t count, int64_t n, const float *x, int64_t joined, float *out) {
-  (void)l, (void)count, (void)n, (void)x, (void)joined, (void)out;
+void OF(pack)(const struct normed *l, int64_t count, int64_t joined, uint16_t *panels, float *back) {
+  (void)l, (void)count, (void)joined, (void)panels, (void)back;
+}
+
+void OF(perceptron)(const struct normed *l, int64_t count, const uint16_t *panels, const float *back, int64_t n,
+                    const float *x, int64_t joined, float *out) {
+  (void)l, (void)count, (void)panels, (void)back, (void)n, (void)x, (void)joined, (void)out;
 }
 
 void OF(ready)(int64_t *ready) { *ready = 0; }

@@ -9,7 +9,7 @@
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 enum { ACROSS = 64, PANELS = 1 << 18 /* elements packed at a time: half a megabyte */ };
-enum { PORTION = 96 }; /* rows that go through all layers together, a multiple of either format's ROWS */
+enum { PORTION = 252 }; /* rows at most that go through a layer together: so often its weights are fetched */
 enum { ALIKE = 4, WEIGHTS = 1 }; /* largest elements: of both factors below 16; of weights, whose rows are normed, below 2 */
 
 /* The same struct is in `nets/fused_half.py`. */
