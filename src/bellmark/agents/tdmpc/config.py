@@ -26,7 +26,6 @@ from bellmark.envs.humanoid import H1
 from bellmark.envs.maniskill import ManiSkill
 from bellmark.envs.pick_cube import PickCube
 from bellmark.envs.probe import Probe
-from bellmark.ops.products import Precision
 
 OFFICIAL = "tdmpc2 config.yaml"
 
@@ -98,7 +97,7 @@ class Tdmpc(Config):
     )
     seed: int = knob(1, "seeds parameters, plans, minibatches and the training start states", ge=0)
     steps: int = knob(500_000, "agent steps to train for", ge=1)
-    precision: Precision = knob(
+    precision: Literal["single", "half", "bfloat16"] = knob(
         "single",
         "of the factors of matrix products, in plans and learning alike; half: on processors with AVX-512 FP16, off by "
         "1.2e-3 of a typical element; bfloat16: with AVX-512 BF16, off by 2.3e-3; elsewhere single",
