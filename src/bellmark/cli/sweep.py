@@ -91,10 +91,10 @@ def plan_sweep(
     from bellmark.cli.sweep_tables import plan_object, print_plan
 
     found = _plan(file, root, seeds)
-    if as_json:
-        click.echo(json.dumps(plan_object(found), indent=2))
-        return
     workers_at_once, notes = at_once(found, "local", {"workers": workers, "threads": threads, "pin": pin})
+    if as_json:
+        click.echo(json.dumps(plan_object(found, notes), indent=2))
+        return
     print_plan(found, workers_at_once, notes)
 
 

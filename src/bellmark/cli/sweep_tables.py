@@ -81,15 +81,15 @@ def print_status(plan: Plan) -> None:
     console().print(f"{plan.count()}: {_states(plan)}")
 
 
-def plan_object(plan: Plan) -> dict[str, Any]:
-    """The whole plan as plain JSON."""
+def plan_object(plan: Plan, notes: Sequence[str]) -> dict[str, Any]:
+    """The whole plan as plain JSON; `notes`: what there is to say of running it here."""
     return {
         "sweep": plan.sweep.tree(),
         "count": plan.count(),
         "baseline": plan.baseline.arm,
         "cells": [_cell_object(cell) for cell in plan.cells],
         "runs": [_run_object(run) for run in plan.runs],
-        "warnings": list(plan.warnings),
+        "warnings": [*plan.warnings, *notes],
     }
 
 
