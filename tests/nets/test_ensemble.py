@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bellmark.nets import fused_reduced
 from bellmark.nets.ensemble import Ensemble, RandomPrior
+from bellmark.nets.fused_reduced import weights_kept
 from bellmark.ops.products import INSTRUCTIONS, available, precision
 
 
@@ -70,6 +72,24 @@ def test_members_of_sixteen_bits_are_perceptrons(name, normed_output, shared):
     expected = by_hand(net.double(), 1, x, normed_output=normed_output).unsqueeze(0)
     assert not torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=0.02 * expected.std().item())
+
+
+@pytest.mark.parametrize("name", ["half", "bfloat16"])
+def test_weights_are_packed_once_where_they_are_said_not_to_change(name, monkeypatch):
+    if not available(name):
+        pytest.skip(f"needs a processor with {INSTRUCTIONS[name]}")
+    packed, call = [], fused_reduced.call
+    monkeypatch.setattr(fused_reduced, "call", lambda *args: (packed.append(args[0].endswith("_pack")), call(*args)))
+    net, z = Ensemble(2, (70,), (130,), 65, generator()), torch.randn(100, 70, generator=generator(2))
+    with torch.no_grad(), precision(name):
+        expected = net(z)
+        assert sum(packed) == 2  # members
+        with weights_kept():
+            assert all(torch.equal(net(z), expected) for _ in range(3))
+            assert sum(packed) == 4
+        for weight in net.parameters():
+            weight.mul_(2)
+        assert not torch.equal(net(z), expected)
 
 
 WAYS = pytest.mark.parametrize("way", ["_one_by_one", "_together"])

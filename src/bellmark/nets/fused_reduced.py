@@ -19,8 +19,11 @@ from bellmark.ops.native import call
 
 Layer = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # weight (inputs, outputs), bias, scale, shift
 Packed = tuple[Tensor, Tensor]  # panels of weights, and what undoes their scales
+Kept = dict[
+    tuple[object, ...], tuple[Packed, list[Tensor]]
+]  # by where weights lie; these stay so that nothing else lies there
 _Normed = structure("normed", ("weight bias scale shift", ctypes.c_void_p), ("inputs outputs", ctypes.c_int64))
-_KEPT: ContextVar[dict[tuple[object, ...], Packed] | None] = ContextVar("packed weights", default=None)
+_KEPT: ContextVar[Kept | None] = ContextVar("packed weights", default=None)
 ACROSS = 64  # columns of a panel
 
 
@@ -50,13 +53,14 @@ def perceptron(passes: str, x: Tensor, layers: Sequence[Layer], *, joined: bool)
 
 def _packed(passes: str, described: Any, layers: Sequence[Layer], joined: bool) -> Packed:
     """The layers' weights (but for the first one's where x is `joined`), packed now or before."""
-    kept, key = _KEPT.get(), (passes, joined, *(layer[0].data_ptr() for layer in layers))
+    kept, weights = _KEPT.get(), [layer[0] for layer in layers]
+    key = (passes, joined, *(weight.data_ptr() for weight in weights))
     if kept is not None and key in kept:
-        return kept[key]
-    shapes = [layer[0].shape for layer in layers[joined:]]
+        return kept[key][0]
+    shapes = [weight.shape for weight in weights[joined:]]
     size = sum((outputs + ACROSS - 1) // ACROSS * ACROSS * (inputs + inputs % 2) for inputs, outputs in shapes)
     made = torch.empty(size, dtype=torch.int16), torch.empty(len(layers))
     call(f"{passes}_pack", described, len(layers), joined, *made)
     if kept is not None:
-        kept[key] = made
+        kept[key] = made, weights
     return made
