@@ -8,7 +8,7 @@
 
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
-enum { ACROSS = 64, PANELS = 1 << 18 /* elements packed at a time: half a megabyte */ };
+enum { ACROSS = 64, PANELS = 1 << 19 /* elements packed at a time: a megabyte */ };
 enum { PORTION = 252 }; /* rows at most that go through a layer together: so often its weights are fetched */
 enum { ALIKE = 4, WEIGHTS = 1 }; /* largest elements: of both factors below 16; of weights, whose rows are normed, below 2 */
 
