@@ -58,17 +58,17 @@ def test_members_are_perceptrons(normed_output):
 @pytest.mark.parametrize("normed_output", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
 def test_members_of_sixteen_bits_are_perceptrons(name, normed_output, shared):
-    """Whole portions and rests of rows, widths that fill their panels and others; a latent shared by all actions."""
+    """Two portions and rests of rows, widths that fill their panels and others; a latent shared by all actions."""
     if not available(name):
         pytest.skip(f"needs a processor with {INSTRUCTIONS[name]}")
     g = generator(2)
     net = Ensemble(2, (70, 6), (200, 130), 13, generator(), normed_output=normed_output)
     for p in net.parameters():
         p.data += torch.randn(p.shape, generator=g) / 20
-    z, a = torch.randn(3, 1 if shared else 77, 70, generator=g), torch.randn(3, 77, 6, generator=g)
+    z, a = torch.randn(3, 1 if shared else 101, 70, generator=g), torch.randn(3, 101, 6, generator=g)
     with torch.no_grad(), precision(name):
         found = net(z, a, chosen=torch.tensor([1]))
-    x = torch.cat((z.expand(-1, 77, -1), a), -1).double()
+    x = torch.cat((z.expand(-1, 101, -1), a), -1).double()
     expected = by_hand(net.double(), 1, x, normed_output=normed_output).unsqueeze(0)
     assert not torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=0.02 * expected.std().item())

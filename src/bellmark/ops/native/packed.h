@@ -128,7 +128,7 @@ void OF(perceptron)(const struct normed *l, int64_t count, const uint16_t *panel
   for (int64_t i = 0; i < count; i++) widest = MAX(widest, l[i].outputs);
   int64_t pitch = words(widest), given = joined ? l[0].outputs : l[0].inputs;
   float by_x = joined ? 1 : scale_of(WEIGHTS, given, n, x, given);
-  int64_t portion = whole((n + whole(n, PORTION) / PORTION - 1) / (whole(n, PORTION) / PORTION), ROWS); /* equal ones */
+  int64_t portions = MAX(1, whole(n, PORTION) / PORTION), portion = whole((n + portions - 1) / portions, ROWS);
   uint32_t *rows = room_for(&for_rows, (int64_t)sizeof(uint32_t) * portion * pitch);
   float *y = room_for(&for_lines, (int64_t)sizeof(float) * ROWS * widest);
   for (int64_t at = 0; at < n; at += portion) {
