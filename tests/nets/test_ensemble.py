@@ -71,7 +71,7 @@ def test_members_of_sixteen_bits_are_perceptrons(name, normed_output, shared):
     x = torch.cat((z.expand(-1, 101, -1), a), -1).double()
     expected = by_hand(net.double(), 1, x, normed_output=normed_output).unsqueeze(0)
     assert not torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=0.02 * expected.std().item())
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=0.03 * expected.std().item())
 
 
 @pytest.mark.parametrize("name", ["half", "bfloat16"])
