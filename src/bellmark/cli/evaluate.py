@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +66,12 @@ def evaluate(
     dreamed = dreams or dreams_into is not None
     written = judge.dream(dreams_into, DREAMED, seed, dream_steps) if dreamed else []
     episodes = episodes or judge.evaluation.episodes
-    judged = judge.judge(
-        episodes, seed, sampled=judge.evaluation.sampled if sampled is None else sampled, threads=threads
-    )
-    rows = {"deterministic": _summary(judged.deterministic)}
+    sampled = judge.evaluation.sampled if sampled is None else sampled
+    with _progress(f"{episodes} episodes") as watch:
+        judged = judge.judge(episodes, seed, sampled=sampled, threads=threads, watch=watch)
+    rows = {"deterministic": _summary(judged.deterministic, judged.succeeds)}
     if judged.sampled is not None:
-        rows["sampled"] = _summary(judged.sampled)
+        rows["sampled"] = _summary(judged.sampled, judged.succeeds)
     filmed = str(judge.film(video, seed)) if video else None
     if as_json:
         facts: dict[str, Any] = {"policy": policy, "task": task, "step": judged.step}
@@ -85,19 +87,33 @@ def evaluate(
         click.echo(f"dreams: {path}")
 
 
-def _summary(episodes: Episodes) -> dict[str, Any]:
-    """Means of one mode; success with its 95% Wilson interval."""
-    from bellmark.stats.intervals import wilson
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[int], None]]:
+    """A bar of the steps that all episodes play together, on a terminal only; they may end before it does."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    successes, count = int(episodes.success.sum()), len(episodes.success)
-    interval = wilson(successes, count)
-    return {
-        "success": successes / count,
-        "success_low": interval.low,
-        "success_high": interval.high,
-        "return": float(episodes.returns.mean()),
-        "length": float(episodes.length.mean()),
-    }
+    from bellmark.cli.screen import console
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    screen = console(stderr=True)
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task(name)
+        yield lambda steps: bar.update(task, advance=1, total=steps)
+
+
+def _summary(episodes: Episodes, succeeds: bool) -> dict[str, Any]:
+    """Means of one mode with 95% intervals: Wilson's of success where the task knows any, Student's of the return."""
+    from bellmark.stats.intervals import t_interval, wilson
+
+    found: dict[str, Any] = {}
+    if succeeds:
+        share = wilson(int(episodes.success.sum()), len(episodes.success))
+        found = {"success": share.estimate, "success_low": share.low, "success_high": share.high}
+    found["return"] = float(episodes.returns.mean())
+    if len(episodes.returns) > 1:
+        interval = t_interval(episodes.returns)
+        found |= {"return_low": interval.low, "return_high": interval.high}
+    return found | {"length": float(episodes.length.mean())}
 
 
 def _print(rows: dict[str, dict[str, Any]], title: str) -> None:
@@ -105,8 +121,18 @@ def _print(rows: dict[str, dict[str, Any]], title: str) -> None:
 
     from bellmark.cli.screen import console
 
-    table = Table("mode", "success", "95% interval", "return", "length", title=title, title_justify="left")
-    for mode, row in rows.items():
-        interval = f"{row['success_low']:.1%} to {row['success_high']:.1%}"
-        table.add_row(mode, f"{row['success']:.1%}", interval, f"{row['return']:.3f}", f"{row['length']:.1f}")
+    lines = {mode: list(_cells(row)) for mode, row in rows.items()}
+    headers = [header for header, _ in lines["deterministic"]]
+    table = Table("mode", *headers, title=title, title_justify="left")
+    for mode, cells in lines.items():
+        table.add_row(mode, *(text for _, text in cells))
     console().print(table)
+
+
+def _cells(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Headers and texts of what a mode's row has."""
+    for name, form in (("success", "{:.1%}"), ("return", "{:.3f}"), ("length", "{:.1f}")):
+        if name in row:
+            yield name, form.format(row[name])
+        if f"{name}_low" in row:
+            yield "95% interval", " to ".join(form.format(row[f"{name}_{end}"]) for end in ("low", "high"))

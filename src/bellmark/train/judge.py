@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bellmark.agents.api import Evaluation, Policy
@@ -18,6 +20,10 @@ from bellmark.train.families import read_config, stored_policy
 FPS = 20  # PickCube's control frequency: videos run in real time
 
 
+def unseen(steps: int) -> None:
+    """Nobody follows how far the episodes are."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """A policy's modes on the same start states."""
@@ -25,6 +31,7 @@ class Judgement:
     step: int  # real environment steps the policy was trained for
     deterministic: Episodes
     sampled: Episodes | None  # None where sampled actions were not asked for
+    succeeds: bool  # whether episodes of the task can succeed or fail; otherwise their success means nothing
 
 
 class Judge:
@@ -55,11 +62,18 @@ class Judge:
         """That task, `count` times."""
         return self._config.task.make(count, threads)
 
-    def judge(self, episodes: int, seed: int, *, sampled: bool = True, threads: int = 1) -> Judgement:
-        """Play `episodes` fixed start states, deterministically and, where asked for, sampled."""
+    def judge(
+        self, episodes: int, seed: int, *, sampled: bool = True, threads: int = 1, watch: Callable[[int], None] = unseen
+    ) -> Judgement:
+        """Play `episodes` fixed start states, deterministically and, where asked for, sampled.
+
+        `watch` is called before every step of all of them, with the most steps that there can be.
+        """
         with closing(self._config.task.make(episodes, threads)) as env:
-            greedy = play(self.policy, env, seed, deterministic=True)
-            return Judgement(self._step, greedy, play(self.policy, env, seed, deterministic=False) if sampled else None)
+            turn = partial(watch, env.horizon * (1 + sampled))
+            greedy = play(self.policy, env, seed, deterministic=True, watch=turn)
+            drawn = play(self.policy, env, seed, deterministic=False, watch=turn) if sampled else None
+            return Judgement(self._step, greedy, drawn, env.succeeds)
 
     def film(self, path: Path, seed: int) -> Path:
         """Film the deterministic policy's first evaluation episode; returns the file written."""
