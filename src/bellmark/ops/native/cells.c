@@ -19,6 +19,11 @@ static void bounded(int n, int A, const float *action, int64_t ld, float *into, 
 
 /* ---- block-diagonal ---- */
 
+/* What a step leaves, in rows: both inputs (of the state and of the latents) side by side. */
+struct step {
+  float *normed, *deter_inverse, *stoch_inverse, *inputs, *hidden_normed, *hidden_inverse, *hidden, *gates;
+};
+
 /* after (n, D) from deter and stoch. `hidden_normed` holds what comes of the action and the bias, or nothing: then
  * `inputs` has a third part, the action's, and `bias` is the hidden layer's. */
 static void step(const struct cell *c, int n, const float *deter, int ldd, const float *stoch, int lds,

@@ -41,11 +41,6 @@ struct states {
   int64_t ld_deter, ld_stoch, ld_action, ld_after;
 };
 
-/* What a step of the block-diagonal cell leaves, in rows: both inputs (of the state and of the latents) side by side. */
-struct step {
-  float *normed, *deter_inverse, *stoch_inverse, *inputs, *hidden_normed, *hidden_inverse, *hidden, *gates;
-};
-
 /* One step of n states without gradient, and its latents to `hot`. `head` are the layers of the prior or the posterior,
  * whose input is `after` and what follows it in memory; the bias of their logits is apart. `work` holds `portion` rows of
  * C + 2 W numbers, W the head's widest layer, and of what the cell needs. */
