@@ -19,9 +19,7 @@ from bellmark.ops.native import call
 
 Layer = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # weight (inputs, outputs), bias, scale, shift
 Packed = tuple[Tensor, Tensor]  # panels of weights, and what undoes their scales
-Kept = dict[
-    tuple[object, ...], tuple[Packed, list[Tensor]]
-]  # by where weights lie; these stay so that nothing else lies there
+Kept = dict[tuple[object, ...], tuple[Packed, list[Tensor]]]  # by where weights lie; while they are held, no others do
 _Normed = structure("normed", ("weight bias scale shift", ctypes.c_void_p), ("inputs outputs", ctypes.c_int64))
 _KEPT: ContextVar[Kept | None] = ContextVar("packed weights", default=None)
 ACROSS = 64  # columns of a panel
