@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import click
 from bellmark.cli.hardware import threads_option
 
 if TYPE_CHECKING:
+    from bellmark.agents.api import Watch
     from bellmark.train.evaluate import Episodes
 
 DREAMED = 16  # episodes that dreams are compared with
@@ -88,17 +89,17 @@ def evaluate(
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[Callable[[int], None]]:
-    """A bar of the steps that all episodes play together, on a terminal only; they may end before it does."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _progress(name: str) -> Iterator[Watch]:
+    """A bar, on a terminal only; episodes may end before it does."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from bellmark.cli.screen import console
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     screen = console(stderr=True)
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        task = bar.add_task(name)
-        yield lambda steps: bar.update(task, advance=1, total=steps)
+        task = bar.add_task(name, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
 
 
 def _summary(episodes: Episodes, succeeds: bool) -> dict[str, Any]:

@@ -22,7 +22,7 @@ Packed = tuple[Tensor, Tensor]  # panels of weights, and what undoes their scale
 Kept = dict[tuple[object, ...], tuple[Packed, list[Tensor]]]  # by where weights lie; while they are held, no others do
 _Normed = structure("normed", ("weight bias scale shift", ctypes.c_void_p), ("inputs outputs", ctypes.c_int64))
 _KEPT: ContextVar[Kept | None] = ContextVar("packed weights", default=None)
-ACROSS = 64  # columns of a panel
+ACROSS = 64  # columns of a panel, as in `ops/native/reduced.h`
 
 
 @contextmanager

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from itertools import count
 from pathlib import Path
 
-from bellmark.agents.api import Evaluation, Policy
+from bellmark.agents.api import Evaluation, Policy, Watch, nobody
 from bellmark.envs.api import BatchedEnv
 from bellmark.envs.suite import parse_task
 from bellmark.envs.video import write_video
@@ -18,10 +17,6 @@ from bellmark.train.evaluate import Episodes, play
 from bellmark.train.families import read_config, stored_policy
 
 FPS = 20  # PickCube's control frequency: videos run in real time
-
-
-def unseen(steps: int) -> None:
-    """Nobody follows how far the episodes are."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +58,18 @@ class Judge:
         return self._config.task.make(count, threads)
 
     def judge(
-        self, episodes: int, seed: int, *, sampled: bool = True, threads: int = 1, watch: Callable[[int], None] = unseen
+        self, episodes: int, seed: int, *, sampled: bool = True, threads: int = 1, watch: Watch = nobody
     ) -> Judgement:
         """Play `episodes` fixed start states, deterministically and, where asked for, sampled.
 
-        `watch` is called before every step of all of them, with the most steps that there can be.
+        `watch` is called before every step of all of them, as if none ended before the task's time limit.
         """
         with closing(self._config.task.make(episodes, threads)) as env:
-            turn = partial(watch, env.horizon * (1 + sampled))
+            most, steps = env.horizon * (1 + sampled), count()
+
+            def turn() -> None:
+                watch(next(steps) / most)
+
             greedy = play(self.policy, env, seed, deterministic=True, watch=turn)
             drawn = play(self.policy, env, seed, deterministic=False, watch=turn) if sampled else None
             return Judgement(self._step, greedy, drawn, env.succeeds)

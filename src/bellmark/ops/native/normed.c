@@ -6,7 +6,6 @@
 
 #include "numbers.h"
 
-#define NORM_EPS 1e-5f /* of LayerNorm */
 #define LANES 16 /* groups that are worked on at a time */
 #define INLINE static inline __attribute__((always_inline))
 

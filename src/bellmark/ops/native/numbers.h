@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #define EPS 1e-4f /* of RMSNorm */
+#define NORM_EPS 1e-5f /* of LayerNorm */
 #define SIMD _Pragma("omp simd")
 #define SUM_INTO(x) _Pragma(#x)
 #define REDUCE(...) SUM_INTO(omp simd reduction(+ : __VA_ARGS__))
