@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bellmark.nets.blocks import initial_weight
-from bellmark.nets.fused_reduced import perceptron
+from bellmark.nets.fused_reduced import Perceptron, kept, pack
 from bellmark.ops.activations import CACHED, mish, norm, norm_mish
 from bellmark.ops.products import mm, reduced
 
@@ -131,18 +131,35 @@ class Ensemble(nn.Module):
     ) -> Tensor:
         """A processor runs through one member after the other: its activations stay in the cache."""
         who = range(self.size) if chosen is None else chosen.tolist()
-        outputs = []
-        for place, layers in enumerate(zip(*(stack.members(who) for stack in self._layers()), strict=True)):
-            first, *hidden, last = layers
-            read = [part[place] for part in parts] if own else parts
-            dropping = dropout is not None and self.dropout > 0  # of what has its bias
-            passes = None if dropping or torch.is_grad_enabled() else reduced(read[0])
-            if passes is not None:
-                outputs.append(_reduced(passes, read, layers))
-                continue
-            x = _join(read, first.weight, first.bias if dropping else None)
-            outputs.append(_through(self._drop(x, dropout), first, hidden, last, biased=dropping))
+        read = [[part[place] for part in parts] if own else parts for place in range(len(who))]
+        dropout = dropout if self.dropout else None
+        passes = None if dropout or torch.is_grad_enabled() else reduced(parts[0])
+        if passes is not None:
+            outputs = [self._reduced(passes, e, read[place]) for place, e in enumerate(who)]
+        else:
+            members = zip(*(stack.members(who) for stack in self._layers()), strict=True)
+            outputs = [self._member(layers, read[place], dropout) for place, layers in enumerate(members)]
         return torch.stack(outputs) if len(outputs) > 1 else outputs[0].unsqueeze(0)
+
+    def _member(self, layers: Sequence[Layer], parts: Sequence[Tensor], dropout: torch.Generator | None) -> Tensor:
+        """A member's output; dropout, where a generator comes, is of what has its bias."""
+        first, *hidden, last = layers
+        x = _join(parts, first.weight, first.bias if dropout else None)
+        return _through(self._drop(x, dropout), first, hidden, last, biased=dropout is not None)
+
+    def _reduced(self, passes: str, member: int, parts: Sequence[Tensor]) -> Tensor:
+        """A member's output without gradient, its products in reduced precision."""
+        shape = _lead(parts)
+        rows = _rows(parts, shape)
+        joined = rows is None
+
+        def packed() -> Perceptron:
+            return pack(passes, [stack.members([member])[0] for stack in self._layers()], joined=joined)
+
+        net = kept((self, member, passes, joined), packed)
+        if rows is None:
+            rows = _join(parts, net.layers[0][0], None).flatten(0, -2)
+        return net(rows).view(*shape, -1)
 
     def _together(
         self, parts: Sequence[Tensor], own: bool, chosen: Tensor | None, dropout: torch.Generator | None
@@ -225,14 +242,13 @@ def _through(x: Tensor, first: Layer, hidden: Sequence[Layer], last: Layer, *, b
     return whole.view(*x.shape[:-1], -1)
 
 
-def _reduced(passes: str, parts: Sequence[Tensor], layers: Sequence[Layer]) -> Tensor:
-    """A member's output without gradient, its products in reduced precision."""
-    shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
-    rows = _rows(parts, shape)
-    joined = rows is None
-    if rows is None:
-        rows = _join(parts, layers[0].weight, None).flatten(0, -2)
-    return perceptron(passes, rows, layers, joined=joined).view(*shape, -1)
+def _lead(parts: Sequence[Tensor]) -> torch.Size:
+    """The leading axes that parts have together; torch.broadcast_shapes where none has all of them."""
+    shapes = [part.shape[:-1] for part in parts]
+    longest = max(shapes, key=len)
+    if all(shape == longest[len(longest) - len(shape) :] for shape in shapes):
+        return longest
+    return torch.broadcast_shapes(*shapes)
 
 
 def _rows(parts: Sequence[Tensor], shape: torch.Size) -> Tensor | None:
@@ -245,7 +261,7 @@ def _rows(parts: Sequence[Tensor], shape: torch.Size) -> Tensor | None:
 
 def _join(parts: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
     """[parts] @ weight + bias without repeating a part along the axes it lacks."""
-    shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    shape = _lead(parts)
     flat = _rows(parts, shape)
     if flat is not None:
         return _linear(flat, weight, bias).view(*shape, -1)

@@ -225,7 +225,9 @@ def test_trust_region():
             policy.network.stacks[-1].weight.zero_()
             policy.network.stacks[-1].bias[:, :2] = raw  # means 0 and tanh(0.5), both deviations e^-1
     # two action dimensions of (tanh 0.5)^2 / (2 e^-2) = 0.788961 each; the same everywhere: scale 1
-    assert trust_loss(practice(made)).item() == pytest.approx(2 * math.tanh(0.5) ** 2 / (2 * math.exp(-2)), rel=1e-5)
+    on = practice(made)
+    loss = trust_loss(on, made.nets.world.policy(on.data.z_TBL))
+    assert loss.item() == pytest.approx(2 * math.tanh(0.5) ** 2 / (2 * math.exp(-2)), rel=1e-5)
 
 
 def test_running_scale_follows_the_first_step():

@@ -109,7 +109,7 @@ def test_terms_of_the_policies(overrides, name, parts):
     with frozen(world.dynamics, world.reward, world.critic, world.termination):
         terms = {
             "policy": lambda: made.config.policy.improvement.improve(on, world.policy).loss,
-            "trust": lambda: trust_loss(on),
+            "trust": lambda: trust_loss(on, world.policy(on.data.z_TBL)),
             "explorer": lambda: made.config.policy.explorer.loss(on, made.nets.explorer),
         }
         assert taught(made, terms[name]()) == parts

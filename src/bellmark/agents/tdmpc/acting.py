@@ -14,7 +14,6 @@ from bellmark.agents.tdmpc.config import Tdmpc
 from bellmark.agents.tdmpc.experts import Experts
 from bellmark.agents.tdmpc.networks import Networks
 from bellmark.errors import UserError
-from bellmark.nets.fused_reduced import weights_kept
 from bellmark.ops.products import precision
 
 HELD_OUT = "model/consistency_held_out"
@@ -51,7 +50,7 @@ class PlanningPolicy:
         Raises:
             UserError: an observation or its encoding is not finite.
         """
-        with precision(self.precision), weights_kept():
+        with precision(self.precision):
             return self._plan(obs, first, state, deterministic, generator)
 
     def _plan(

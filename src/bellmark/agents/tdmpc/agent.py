@@ -163,7 +163,7 @@ class TdmpcAgent:
         on = Practice(nets, data, c, self.gamma, alpha, self.scales, self.step_weights, self.generator)
         with frozen(nets.world.dynamics, nets.world.reward, nets.world.critic, nets.world.termination):
             improvement = c.improvement.improve(on, nets.world.policy)
-            trust = trust_loss(on)
+            trust = trust_loss(on, improvement.draw.gaussian)
             terms = {"policy": improvement.loss, "trust": trust, "explorer": c.explorer.loss(on, nets.explorer)}
             weight = {"policy": 1.0, "trust": c.trust, "explorer": 1.0}
             assert terms.keys() == weight.keys()

@@ -21,6 +21,7 @@ from torch import Tensor
 from bellmark import ops
 from bellmark.agents.tdmpc.planning import Lazy, Planner
 from bellmark.agents.tdmpc.world import Scalars, World
+from bellmark.nets.fused_reduced import weights_kept
 from bellmark.ops.heads import Name
 
 Act = Callable[[Tensor, Tensor], Tensor]  # actions from latents and standard normal noise
@@ -147,6 +148,7 @@ def warm_start(mean: Tensor, first: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+@weights_kept()
 def plan(
     world: World,
     search: Search,

@@ -129,8 +129,12 @@ def imitate(on: Practice, policy: Policy, knobs: DistillationKnobs) -> Improveme
     return Improvement(on.over_states(loss_1TB), loss_1TB, draw)
 
 
-def trust_loss(on: Practice) -> Tensor:
-    """KL(slow policy || policy), summed over action dimensions, over its running scale, mean over steps and slices."""
+def trust_loss(on: Practice, policy: Gaussian) -> Tensor:
+    """KL(slow policy || policy), summed over action dimensions, over its running scale, mean over steps and slices.
+
+    `policy`: (P, B, A) at the latents of the steps, and maybe of what follows the last.
+    """
     z_TBL = on.data.z_TBL[:-1]
-    kl_TB = divergence(on.nets.slow_policy(z_TBL), on.nets.world.policy(z_TBL)).sum(-1)
+    here = ops.gaussian.Gaussian(*(x[: len(z_TBL)] for x in policy))
+    kl_TB = divergence(on.nets.slow_policy(z_TBL), here).sum(-1)
     return on.scaled("trust", kl_TB, on.config.kl_scale_min).mean()

@@ -1,5 +1,5 @@
 /* Matrix products of factors of bfloat16, and perceptrons of them, at up to twice the speed of single precision on
- * processors that multiply pairs of them (AVX-512 BF16). `ops/products.py` and `nets/fused_half.py` call them.
+ * processors that multiply pairs of them (AVX-512 BF16). `ops/products.py` and `nets/fused_reduced.py` call them.
  *
  * A factor keeps 8 bits and the whole range of single precision, in which everything is summed. What comes out is off by
  * 2.3e-3 of a typical element of the product. Words hold two neighbours along k, the first one below. */

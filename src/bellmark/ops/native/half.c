@@ -1,5 +1,5 @@
 /* Matrix products of factors of half precision, and perceptrons of them, at up to twice the speed of single precision on
- * processors that multiply and add 32 halves at a time (AVX-512 FP16). `ops/products.py` and `nets/fused_half.py` call them.
+ * processors that multiply and add 32 halves at a time (AVX-512 FP16). `ops/products.py` and `nets/fused_reduced.py` call them.
  *
  * Each factor is first scaled by a power of two, so that no sum of DEPTH products overflows and nothing of consequence is
  * lost below. DEPTH products are summed in half precision, those sums in single. What comes out is off by 1.2e-3 of a

@@ -12,7 +12,7 @@ enum { ACROSS = 64, PANELS = 1 << 19 /* elements packed at a time: a megabyte */
 enum { PORTION = 252 }; /* rows at most that go through a layer together: so often its weights are fetched */
 enum { ALIKE = 4, WEIGHTS = 1 }; /* largest elements: of both factors below 16; of weights, whose rows are normed, below 2 */
 
-/* The same struct is in `nets/fused_half.py`. */
+/* The same struct is in `nets/fused_reduced.py`. */
 struct normed {
   const float *weight, *bias, *scale, *shift; /* (inputs, outputs), (outputs) */
   int64_t inputs, outputs;
