@@ -54,21 +54,32 @@ def test_members_are_perceptrons(normed_output):
     torch.testing.assert_close(net(z, a), expected)
 
 
+LEADS = [
+    ((1,), (7,)),
+    ((4, 1), (4, 7)),
+    ((3, 4, 7), (4, 7)),
+    ((1, 4, 7), (4, 7)),
+    ((4, 1), (1, 7)),
+    ((4, 7), (2, 4, 7)),
+]
+
+
 @pytest.mark.parametrize("name", ["half", "bfloat16"])
 @pytest.mark.parametrize("normed_output", [False, True])
-@pytest.mark.parametrize("shared", [False, True])
-def test_members_of_sixteen_bits_are_perceptrons(name, normed_output, shared):
-    """Two portions and rests of rows, widths that fill their panels and others; a latent shared by all actions."""
+@pytest.mark.parametrize(("z_lead", "a_lead"), [((3, 101), (3, 101)), ((3, 1), (3, 101)), *LEADS])
+def test_members_of_sixteen_bits_are_perceptrons(name, normed_output, z_lead, a_lead):
+    """Two portions and rests of rows, widths that fill their panels and others; parts shared in every way."""
     if not available(name):
         pytest.skip(f"needs a processor with {INSTRUCTIONS[name]}")
     g = generator(2)
     net = Ensemble(2, (70, 6), (200, 130), 13, generator(), normed_output=normed_output)
     for p in net.parameters():
         p.data += torch.randn(p.shape, generator=g) / 20
-    z, a = torch.randn(3, 1 if shared else 101, 70, generator=g), torch.randn(3, 101, 6, generator=g)
+    z, a = torch.randn(*z_lead, 70, generator=g), torch.randn(*a_lead, 6, generator=g)
     with torch.no_grad(), precision(name):
         found = net(z, a, chosen=torch.tensor([1]))
-    x = torch.cat((z.expand(-1, 101, -1), a), -1).double()
+    shape = torch.broadcast_shapes(z_lead, a_lead)
+    x = torch.cat((z.expand(*shape, 70), a.expand(*shape, 6)), -1).double()
     expected = by_hand(net.double(), 1, x, normed_output=normed_output).unsqueeze(0)
     assert not torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=0.03 * expected.std().item())
@@ -104,9 +115,7 @@ def test_own_inputs(way):
 
 
 @WAYS
-@pytest.mark.parametrize(
-    ("z_lead", "a_lead"), [((1,), (7,)), ((4, 1), (4, 7)), ((3, 4, 7), (4, 7)), ((1, 4, 7), (4, 7)), ((4, 1), (1, 7))]
-)
+@pytest.mark.parametrize(("z_lead", "a_lead"), LEADS)
 def test_shared_parts_are_broadcast(way, z_lead, a_lead):
     net = ensemble()
     z, a = parts(*z_lead)[0], parts(*a_lead)[1]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bellmark.nets.blocks import initial_weight
-from bellmark.nets.fused_reduced import Perceptron, kept, pack
+from bellmark.nets.fused_reduced import Perceptron, Shared, kept, pack
 from bellmark.ops.activations import CACHED, mish, norm, norm_mish
 from bellmark.ops.products import mm, reduced
 
@@ -150,16 +150,26 @@ class Ensemble(nn.Module):
     def _reduced(self, passes: str, member: int, parts: Sequence[Tensor]) -> Tensor:
         """A member's output without gradient, its products in reduced precision."""
         shape = _lead(parts)
-        rows = _rows(parts, shape)
-        joined = rows is None
+        whole = [place for place, part in enumerate(parts) if part.shape[:-1].numel() == shape.numel()] or [0]
+        shared = [place for place in range(len(parts)) if place not in whole]
 
         def packed() -> Perceptron:
-            return pack(passes, [stack.members([member])[0] for stack in self._layers()], joined=joined)
+            first, *others = (stack.members([member])[0] for stack in self._layers())
+            return pack(passes, [first._replace(weight=self._rows_of(first.weight, whole)), *others])
 
-        net = kept((self, member, passes, joined), packed)
-        if rows is None:
-            rows = _join(parts, net.layers[0][0], None).flatten(0, -2)
-        return net(rows).view(*shape, -1)
+        net = kept((self, member, passes, *whole), packed)
+        rows = [parts[place].expand(*shape, -1).reshape(-1, self.inputs[place]) for place in whole]
+        made = None
+        if shared:
+            weights = self._layers()[0].weight[member].split(self.inputs)
+            made = _share(sum(parts[place] @ weights[place] for place in shared), shape)
+        return net(rows, made).view(*shape, -1)
+
+    def _rows_of(self, weight: Tensor, places: Sequence[int]) -> Tensor:
+        """The rows of a first layer's weight that some parts meet."""
+        if len(places) == len(self.inputs):
+            return weight
+        return torch.cat([rows for place, rows in enumerate(weight.split(self.inputs)) if place in places])
 
     def _together(
         self, parts: Sequence[Tensor], own: bool, chosen: Tensor | None, dropout: torch.Generator | None
@@ -251,20 +261,22 @@ def _lead(parts: Sequence[Tensor]) -> torch.Size:
     return torch.broadcast_shapes(*shapes)
 
 
-def _rows(parts: Sequence[Tensor], shape: torch.Size) -> Tensor | None:
-    """[parts] as rows, where none lacks an axis."""
-    if any(part.shape[:-1].numel() != shape.numel() for part in parts):
-        return None
-    flat = [part.reshape(-1, part.shape[-1]) for part in parts]
-    return torch.cat(flat, -1) if len(flat) > 1 else flat[0]
+def _share(made: Tensor, shape: torch.Size) -> Shared:
+    """What a first layer made of parts that lack axes of `shape`, as rows that many rows share."""
+    lead = (1,) * (len(shape) - made.dim() + 1) + made.shape[:-1]
+    long = [axis for axis, size in enumerate(lead) if size > 1]
+    begin, end = (long[0], long[-1] + 1) if long else (0, 0)
+    if lead[begin:end] != shape[begin:end]:
+        end, made = len(shape), made.expand(*shape, -1)
+    return Shared(made.reshape(-1, made.shape[-1]), shape[end:].numel())
 
 
 def _join(parts: Sequence[Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
     """[parts] @ weight + bias without repeating a part along the axes it lacks."""
     shape = _lead(parts)
-    flat = _rows(parts, shape)
-    if flat is not None:
-        return _linear(flat, weight, bias).view(*shape, -1)
+    if all(part.shape[:-1].numel() == shape.numel() for part in parts):
+        flat = [part.reshape(-1, part.shape[-1]) for part in parts]
+        return _linear(torch.cat(flat, -1) if len(flat) > 1 else flat[0], weight, bias).view(*shape, -1)
     rows = weight.split([part.shape[-1] for part in parts])
     first, *others = sorted(zip(parts, rows, strict=True), key=lambda pair: -pair[0].shape[:-1].numel())
     total = _linear(first[0].reshape(-1, first[0].shape[-1]), first[1], bias).view(*first[0].shape[:-1], -1)

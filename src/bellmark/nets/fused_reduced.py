@@ -18,8 +18,17 @@ from bellmark.nets.fused import pointers, structure
 from bellmark.ops.native import call
 
 Layer = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # weight (inputs, outputs), bias, scale, shift
-_Normed = structure("normed", ("weight bias scale shift", ctypes.c_void_p), ("inputs outputs", ctypes.c_int64))
+_P, _N = ctypes.c_void_p, ctypes.c_int64
+_Normed = structure("normed", ("weight bias scale shift", _P), ("inputs outputs", _N))
+_Inputs = structure("inputs", ("x more shared", _P), ("wide wide_more each count", _N))
 ACROSS = 64  # columns of a panel, as in `ops/native/reduced.h`
+
+
+class Shared(NamedTuple):
+    """What the first layer's weights made of inputs that many rows share: of row r it is row r // each % count."""
+
+    rows: Tensor  # (count, outputs of the first layer)
+    each: int
 
 
 class Perceptron(NamedTuple):
@@ -28,16 +37,19 @@ class Perceptron(NamedTuple):
     layers: Sequence[Layer]  # of which `described` knows only where they lie
     described: Any
     passes: str  # what `ops.products.reduced` says
-    joined: bool  # what comes in is (n, outputs) of the first layer's product
     panels: Tensor
     back: Tensor  # what undoes their scales
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Rows (n, inputs) to (n, outputs) of the last layer."""
-        x = x.contiguous()
+    def __call__(self, parts: Sequence[Tensor], shared: Shared | None = None) -> Tensor:
+        """Rows (n, inputs), whose inputs lie side by side in one or more tensors, to (n, outputs) of the last layer."""
+        x, *others = (part.contiguous() for part in parts)
+        more = torch.cat(others, -1) if len(others) > 1 else others[0] if others else None
+        sharing = (None, 1, 1) if shared is None else (shared.rows.contiguous(), shared.each, len(shared.rows))
+        places = pointers((x, more, sharing[0]))
+        inputs = _Inputs(*places, x.shape[1], 0 if more is None else more.shape[1], *sharing[1:])
         out = x.new_empty(len(x), len(self.layers[-1][1]))
-        name = f"{self.passes}_perceptron"
-        call(name, self.described, len(self.layers), self.panels, self.back, len(x), x, self.joined, out)
+        weights = self.described, len(self.layers), self.panels, self.back
+        call(f"{self.passes}_perceptron", *weights, len(x), ctypes.byref(inputs), out)
         return out
 
 
@@ -64,11 +76,12 @@ def kept(key: Hashable, make: Callable[[], Perceptron]) -> Perceptron:
     return known[key]
 
 
-def pack(passes: str, layers: Sequence[Layer], *, joined: bool) -> Perceptron:
-    """A perceptron of layers, packed (but for the first one's weights where what comes in is `joined`)."""
-    described = (_Normed * len(layers))(*[(*pointers(layer), *layer[0].shape) for layer in layers])  # type: ignore[misc]  # tuples become structs
-    shapes = [weight.shape for weight, *_ in layers[joined:]]
+def pack(passes: str, layers: Sequence[Layer]) -> Perceptron:
+    """A perceptron of layers, the first of which may have only some of its weights' rows."""
+    rows = [(*pointers(layer), *layer[0].shape) for layer in layers]
+    described = (_Normed * len(layers))(*rows)  # type: ignore[misc]  # tuples become structs
+    shapes = [weight.shape for weight, *_ in layers]
     size = sum((outputs + ACROSS - 1) // ACROSS * ACROSS * (inputs + inputs % 2) for inputs, outputs in shapes)
     panels, back = torch.empty(size, dtype=torch.int16), torch.empty(len(layers))
-    call(f"{passes}_pack", described, len(layers), joined, panels, back)
-    return Perceptron(layers, described, passes, joined, panels, back)
+    call(f"{passes}_pack", described, len(layers), panels, back)
+    return Perceptron(layers, described, passes, panels, back)

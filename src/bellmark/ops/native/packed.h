@@ -108,9 +108,9 @@ static void norm_mish(int64_t lines, const struct normed *l, float *x) {
 }
 
 /* The weights of layers as panels, one after the other, whole(outputs, 64) deep(inputs) numbers each, and what to multiply
- * products of them by; with `joined` not those of the first layer */
-void OF(pack)(const struct normed *l, int64_t count, int64_t joined, uint16_t *panels, float *back) {
-  for (int64_t i = joined; i < count; i++) {
+ * products of them by */
+void OF(pack)(const struct normed *l, int64_t count, uint16_t *panels, float *back) {
+  for (int64_t i = 0; i < count; i++) {
     float by = scale_of(WEIGHTS, l[i].outputs, l[i].inputs, l[i].weight, l[i].outputs);
     for (int64_t j = 0; j < l[i].outputs; j += ACROSS, panels += ACROSS * deep(l[i].inputs))
       pack_panel(0, MIN(ACROSS, l[i].outputs - j), l[i].inputs, l[i].weight + j, l[i].outputs, by, panels);
@@ -118,34 +118,47 @@ void OF(pack)(const struct normed *l, int64_t count, int64_t joined, uint16_t *p
   }
 }
 
-/* x (n, inputs of the first layer), or with `joined` what the first layer's weights made of it, through layers with a norm
- * and Mish and a last one, normed where it has a scale, to out (n, outputs of the last): a portion of rows at a time, which
- * stays in the cache between layers. x is kept as it is; `panels` and `back` are what `pack` left. */
+/* Rows from `at` on of what comes in, packed; `y` is room for them */
+static void pack_inputs(int64_t lines, const struct inputs *in, int64_t at, float by, float *y, uint32_t *packed) {
+  int64_t wide = in->wide, more = in->wide_more;
+  const float *x = in->x + at * wide;
+  if (more) {
+    for (int64_t j = 0; j < lines; j++) {
+      memcpy(y + j * (wide + more), x + j * wide, sizeof(float) * (size_t)wide);
+      memcpy(y + j * (wide + more) + wide, in->more + (at + j) * more, sizeof(float) * (size_t)more);
+    }
+    x = y;
+  }
+  pack_rows(0, lines, wide + more, x, wide + more, by, packed);
+}
+
+/* What comes in, n rows, through layers with a norm and Mish and a last one, normed where it has a scale, to out
+ * (n, outputs of the last): a portion of rows at a time, which stays in the cache between layers. `panels` and `back` are
+ * what `pack` left. */
 void OF(perceptron)(const struct normed *l, int64_t count, const uint16_t *panels, const float *back, int64_t n,
-                    const float *x, int64_t joined, float *out) {
+                    const struct inputs *in, float *out) {
   static _Thread_local struct room for_rows, for_lines;
-  int64_t widest = joined ? 0 : l[0].inputs;
+  int64_t widest = l[0].inputs;
   for (int64_t i = 0; i < count; i++) widest = MAX(widest, l[i].outputs);
-  int64_t pitch = words(widest), given = joined ? l[0].outputs : l[0].inputs;
-  float by_x = joined ? 1 : scale_of(WEIGHTS, given, n, x, given);
+  int64_t pitch = words(widest);
+  float by_x = scale_of(WEIGHTS, in->wide, n, in->x, in->wide);
+  if (in->wide_more) by_x = fminf(by_x, scale_of(WEIGHTS, in->wide_more, n, in->more, in->wide_more));
   int64_t portions = MAX(1, whole(n, PORTION) / PORTION), portion = whole((n + portions - 1) / portions, ROWS);
   uint32_t *rows = room_for(&for_rows, (int64_t)sizeof(uint32_t) * portion * pitch);
   float *y = room_for(&for_lines, (int64_t)sizeof(float) * ROWS * widest);
   for (int64_t at = 0; at < n; at += portion) {
     const uint16_t *weights = panels;
     for (int64_t i = 0; i < count; i++) {
-      int64_t m = l[i].outputs, last = i == count - 1;
+      int64_t m = l[i].outputs, last = i == count - 1, shared = i == 0 && in->shared;
       for (int64_t j = 0; j < MIN(portion, n - at); j += ROWS) {
         uint32_t *packed = rows + j * pitch; /* of these rows: what goes into the layer, then what comes out of it */
         int64_t lines = MIN(ROWS, n - at - j);
-        const float *in = x + (at + j) * given;
         float *to = last ? out + (at + j) * m : y;
-        if (i == 0 && joined) {
-          memcpy(to, in, sizeof(float) * (size_t)(lines * m));
-        } else {
-          if (i == 0) pack_rows(0, lines, given, in, given, by_x, packed);
-          block(lines, m, l[i].inputs, weights, packed, i ? back[i] : back[i] / by_x, 0, to, m);
-        }
+        if (i == 0) pack_inputs(lines, in, at + j, by_x, y, packed);
+        if (shared)
+          for (int64_t row = 0; row < lines; row++)
+            memcpy(to + row * m, in->shared + (at + j + row) / in->each % in->count * m, sizeof(float) * (size_t)m);
+        block(lines, m, l[i].inputs, weights, packed, i ? back[i] : back[i] / by_x, (float)shared, to, m);
         if (!last)
           norm_mish(lines, l + i, to);
         else if (l[i].scale)
@@ -155,7 +168,7 @@ void OF(perceptron)(const struct normed *l, int64_t count, const uint16_t *panel
             SIMD for (int64_t q = 0; q < m; q++) to[row * m + q] += l[i].bias[q];
         if (!last) pack_rows(0, lines, m, to, m, 1, packed);
       }
-      if (i >= joined) weights += whole(m, ACROSS) * deep(l[i].inputs);
+      weights += whole(m, ACROSS) * deep(l[i].inputs);
     }
   }
 }
@@ -170,13 +183,13 @@ void OF(sgemm)(const char *turn_a, const char *turn_b, const int *m, const int *
   sgemm(turn_a, turn_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
-void OF(pack)(const struct normed *l, int64_t count, int64_t joined, uint16_t *panels, float *back) {
-  (void)l, (void)count, (void)joined, (void)panels, (void)back;
+void OF(pack)(const struct normed *l, int64_t count, uint16_t *panels, float *back) {
+  (void)l, (void)count, (void)panels, (void)back;
 }
 
 void OF(perceptron)(const struct normed *l, int64_t count, const uint16_t *panels, const float *back, int64_t n,
-                    const float *x, int64_t joined, float *out) {
-  (void)l, (void)count, (void)panels, (void)back, (void)n, (void)x, (void)joined, (void)out;
+                    const struct inputs *in, float *out) {
+  (void)l, (void)count, (void)panels, (void)back, (void)n, (void)in, (void)out;
 }
 
 void OF(ready)(int64_t *ready) { *ready = 0; }
