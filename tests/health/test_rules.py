@@ -46,6 +46,20 @@ def test_a_rules_docstring_tells_symptom_causes_and_what_to_try():
         assert "Causes" in rule.about and "Try" in rule.about
 
 
+def test_heads_that_are_right_together_have_not_collapsed():
+    """TD-MPC2 on cup-catch, solved: deviations of 0.07 around 172. Heads that are one function differ by rounding."""
+    target = np.full(N, 172.0)
+    assert diagnose(case({"value/target": target, "value/std_heads": np.full(N, 0.07)}), ["collapsed_heads"]) == []
+    (finding,) = diagnose(case({"value/target": target, "value/std_heads": np.full(N, 2e-5)}), ["collapsed_heads"])
+    assert "172" in finding.sentence
+
+
+@pytest.mark.parametrize(("family", "what"), [("finetune", "success rate"), ("tdmpc", "mean return")])
+def test_a_short_evaluation_is_short_for_what_a_family_is_judged_by(family, what):
+    (finding,) = diagnose(Case(family, {"evaluation.episodes": 4}, {}), ["short_evaluation"])
+    assert what in finding.sentence
+
+
 def test_the_gravest_come_first_then_the_earliest():
     sick = case({"gate/learns": after(10, 0.1, "gate/learns"), "loss/policy": after(20, 0.0, "loss/policy")})
     severities = [f.severity for f in diagnose(sick)]

@@ -82,17 +82,22 @@ def tight_kl(case: Case) -> Finding | None:
 def short_evaluation(case: Case) -> Finding | None:
     """Symptom: too few episodes per evaluation to see the effects that people ask about.
 
-    Causes: with n episodes a success rate near one half is known to within 1 / sqrt(n).
+    Causes: with n episodes a success rate near one half is known to within 1 / sqrt(n), a mean return to within
+    2 / sqrt(n) standard deviations of an episode's.
     Try: more episodes, or fewer evaluations with more episodes each.
     """
     episodes = case.knob("evaluation.episodes")
     if episodes is None or episodes >= FEW_EPISODES:
         return None
+    error = 1 / math.sqrt(episodes)
+    known = f"a success rate only to within {error:.0%}"
+    if case.family != "finetune":
+        known = f"a mean return only to within {2 * error:.2g} standard deviations of an episode's"
     return Finding(
         "short_evaluation",
         "info",
         None,
-        f"{episodes} episodes per evaluation know a success rate only to within {1 / math.sqrt(episodes):.0%}",
+        f"{episodes} episodes per evaluation know {known}",
         "evaluations kept cheap",
         f"evaluation.episodes={FEW_EPISODES} or more",
         {"episodes": float(episodes)},

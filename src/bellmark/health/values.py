@@ -15,6 +15,7 @@ CATCHING_UP = 0.2  # of itself that a value has risen by within three evaluation
 CLOSING = 0.7  # of the bias two evaluations ago: what is left of one that goes away
 TREND_EVALUATIONS, TREND = 8, -0.6
 DISAGREEMENT = 0.5  # of a value ensemble's targets, as a share of their size
+ROUNDING = 1e-5  # of the targets: heads that are one function differ by less, TD-MPC2's own by 4e-4 once they are right
 UNEXPLAINED_AFTER = 20  # rows
 EXPLAINED_ONCE, AT_ITS_BEST = 0.5, 0.9  # of the targets' variance, of the best evaluation
 AT_THE_EDGE = 0.8  # of the largest value that bins can express: mean targets beyond it, so that many are cut
@@ -205,8 +206,8 @@ def collapsed_heads(case: Case) -> Finding | None:
     if len(steps) < 10 or case.knob("model.critic.heads") == 1:
         return None
     share = spread / np.maximum(np.abs(target), 1e-6)
-    began = onset(share < 1e-3, 5)
-    if began is None or share[-1] >= 1e-3 or not np.any(np.abs(target) > 1e-3):
+    began = onset(share < ROUNDING, 5)
+    if began is None or share[-1] >= ROUNDING or not np.any(np.abs(target) > 1e-3):
         return None
     return Finding(
         "collapsed_heads",
