@@ -148,28 +148,27 @@ class Ensemble(nn.Module):
         return _through(self._drop(x, dropout), first, hidden, last, biased=dropout is not None)
 
     def _reduced(self, passes: str, member: int, parts: Sequence[Tensor]) -> Tensor:
-        """A member's output without gradient, its products in reduced precision."""
+        """A member's output without gradient, its products in reduced precision.
+
+        Parts that have all axes are read row by row; the first layer's products of the others are shared by rows.
+        """
         shape = _lead(parts)
         whole = [place for place, part in enumerate(parts) if part.shape[:-1].numel() == shape.numel()] or [0]
-        shared = [place for place in range(len(parts)) if place not in whole]
+        others = [place for place in range(len(parts)) if place not in whole]
 
         def packed() -> Perceptron:
-            first, *others = (stack.members([member])[0] for stack in self._layers())
-            return pack(passes, [first._replace(weight=self._rows_of(first.weight, whole)), *others])
+            first, *rest = (stack.members([member])[0] for stack in self._layers())
+            if others:
+                weights = first.weight.split(self.inputs)
+                first = first._replace(weight=torch.cat([weights[place] for place in whole]))
+            return pack(passes, [first, *rest])
 
         net = kept((self, member, passes, *whole), packed)
         rows = [parts[place].expand(*shape, -1).reshape(-1, self.inputs[place]) for place in whole]
-        made = None
-        if shared:
-            weights = self._layers()[0].weight[member].split(self.inputs)
-            made = _share(sum(parts[place] @ weights[place] for place in shared), shape)
-        return net(rows, made).view(*shape, -1)
-
-    def _rows_of(self, weight: Tensor, places: Sequence[int]) -> Tensor:
-        """The rows of a first layer's weight that some parts meet."""
-        if len(places) == len(self.inputs):
-            return weight
-        return torch.cat([rows for place, rows in enumerate(weight.split(self.inputs)) if place in places])
+        if not others:
+            return net(rows).view(*shape, -1)
+        weights = self._layers()[0].weight[member].split(self.inputs)
+        return net(rows, _shared(sum(parts[place] @ weights[place] for place in others), shape)).view(*shape, -1)
 
     def _together(
         self, parts: Sequence[Tensor], own: bool, chosen: Tensor | None, dropout: torch.Generator | None
@@ -261,7 +260,7 @@ def _lead(parts: Sequence[Tensor]) -> torch.Size:
     return torch.broadcast_shapes(*shapes)
 
 
-def _share(made: Tensor, shape: torch.Size) -> Shared:
+def _shared(made: Tensor, shape: torch.Size) -> Shared:
     """What a first layer made of parts that lack axes of `shape`, as rows that many rows share."""
     lead = (1,) * (len(shape) - made.dim() + 1) + made.shape[:-1]
     long = [axis for axis, size in enumerate(lead) if size > 1]
