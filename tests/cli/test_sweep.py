@@ -74,6 +74,10 @@ def test_plan_says_when_runs_to_come_are_of_other_code_than_those_that_are_done(
     assert re.search(r"1 finished run \(d53c0cc1b2a3\) will be compared with \d+ runs to come of other code", said)
     assert main([*command, "--json"]) == 0
     assert any("of other code" in text for text in json.loads(capsys.readouterr().out)["warnings"])
+    ledger.write(planned[1], [10, 20], state="preempted")
+    assert main(command) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"1 unfinished run \(d53c0cc1b2a3\) will be carried on by other code", said)
     for run in planned[1:]:
         ledger.write(run, [10, 20])  # nothing is to come: the report will say what it thinks of them
     assert main(command) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from bellmark.records import RunMeta, RunStatus
+from bellmark.records import Attempt, RunMeta, RunStatus
 from bellmark.records.checkpoints import Facts
 from bellmark.records.metrics import decode
 
@@ -15,9 +15,13 @@ PAGE = (Path(__file__).parents[2] / "docs" / "records.md").read_text(encoding="u
 
 
 def test_the_examples_of_the_page_are_read_as_it_says() -> None:
-    meta, metrics, status, facts = (text.encode() for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
+    meta, attempt, metrics, status, facts = (
+        text.encode() for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    )
     shown = msgspec.json.decode(meta, type=RunMeta)
     assert set(msgspec.json.decode(meta)) == set(RunMeta.__struct_fields__) and shown.cell == {"update": "awr"}
+    assert set(msgspec.json.decode(attempt)) == set(Attempt.__struct_fields__)
+    assert msgspec.json.decode(attempt, type=Attempt).resumed_from == 2000
     table = decode(metrics)
     assert table.damaged == [] and table.columns["policy/kl"].step.tolist() == [2000, 4000]
     assert set(msgspec.json.decode(status)) == set(RunStatus.__struct_fields__)

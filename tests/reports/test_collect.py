@@ -11,9 +11,9 @@ import pytest
 from synthetic_ledger import CURVES, Ledger
 
 from bellmark.errors import UserError
-from bellmark.records import Curve, Run, RunMeta, RunWriter, create_run
+from bellmark.records import Curve, Provenance, Run, RunMeta, RunWriter, create_run
 from bellmark.reports import collect_plan, collect_runs, judged
-from bellmark.reports.code import changes_that_matter, code_of, same_code
+from bellmark.reports.code import changes_that_matter, code_of, codes_of, same_code
 from bellmark.reports.shelf import Shelf, spent
 
 DIFF = "diff --git a/{0} b/{0}\n--- a/{0}\n+++ b/{0}\n@@ -1 +1 @@\n-a\n+b\n"
@@ -94,6 +94,31 @@ def test_an_odd_run_of_the_baseline_is_the_one_named(ledger: Ledger) -> None:
         ledger.write(planned, CURVES[planned.arm], commit="f" * 40 if odd else None)
     found = [line for run in ledger.dossier().runs for line in run.problems]
     assert len(found) == 1 and found[0].startswith("undeclared code: gae_ppo_finetune-s1")
+
+
+def carried_on(folder: Path, commit: str, resumed_from: int | None) -> None:
+    with RunWriter(folder, origin=Provenance(commit, False, "", "node1")) as writer:
+        if resumed_from is not None:
+            writer.resume(resumed_from)
+        writer.log(writer.resumed_step or 0, {"eval/extra": 0.5})
+        writer.finish("done")
+
+
+def test_a_run_that_other_code_carried_on_is_named(full: Ledger) -> None:
+    odd = next(path for path in full.written if "awr_rerollout-s2" in path.name)
+    carried_on(odd, "f" * 40, resumed_from=50_000)
+    assert codes_of(Run(odd)) == ("d53c0cc1b2a3", "f" * 12)
+    dossier = full.dossier()
+    found = [line for run in dossier.runs for line in run.problems]
+    assert len(found) == 1 and found[0].startswith("undeclared code: awr_rerollout-s2")
+    assert found[0].endswith("ran on d53c0cc1b2a3 then ffffffffffff, the baseline on d53c0cc1b2a3")
+    assert judged(dossier)[0].kind == "invalid"
+
+
+def test_the_code_that_did_the_work_counts_and_not_that_of_the_plan(full: Ledger) -> None:
+    run = full.written[0]
+    carried_on(run, "f" * 40, resumed_from=None)
+    assert codes_of(Run(run)) == ("f" * 12,)
 
 
 def test_runs_the_plan_does_not_know_are_named(full: Ledger) -> None:

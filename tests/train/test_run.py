@@ -80,6 +80,9 @@ def test_a_signal_saves_and_the_next_call_goes_on_as_if_nothing_had_happened(tmp
     assert Run(cut).status.state == "preempted"
     assert execute(cut) == DONE
     assert Run(cut).status.attempt == 2
+    first, second = Run(cut).attempts()
+    assert first.resumed_from is None and 32 <= (second.resumed_from or 0) < 3200
+    assert first.commit == second.commit == Run(cut).meta.commit and (first.number, second.number) == (1, 2)
     assert curves(cut) == curves(whole)
 
 

@@ -17,6 +17,7 @@ import msgspec
 from bellmark.config import diff
 from bellmark.errors import UserError, unknown
 from bellmark.records import STATES, Damage, Index, Row, Run, RunMeta, open_run, small_record
+from bellmark.reports.code import codes_of
 
 # What may differ between two runs beside their configurations.
 ORIGIN = ("recipe", "commit", "dirty", "parent_checkpoint", "model_fingerprint", "device", "host")
@@ -216,9 +217,15 @@ def _origin_diff(left: Run, right: Run) -> dict[str, tuple[Any, Any]]:
     pairs = {key: (getattr(left.meta, key), getattr(right.meta, key)) for key in ORIGIN}
     if left.meta.dirty and right.meta.dirty:
         pairs["uncommitted changes"] = (_dirty_checksum(left), _dirty_checksum(right))
+    pairs["carried on by"] = (_later_code(left), _later_code(right))
     for name in sorted({*left.meta.versions, *right.meta.versions}):
         pairs[f"version of {name}"] = (left.meta.versions.get(name), right.meta.versions.get(name))
     return {key: (a, b) for key, (a, b) in pairs.items() if a != b}
+
+
+def _later_code(run: Run) -> str | None:
+    """The code that went on with what other code had begun; None where there is none."""
+    return " then ".join(codes_of(run)[1:]) or None
 
 
 def _dirty_checksum(run: Run) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from bellmark.cli.screen import console
 from bellmark.records import Latest, Row, Run
+from bellmark.reports.code import codes_of
 
 # A listing shows one metric per run: the first of these that the run has.
 HEADLINES = ("eval/success", "eval/return", "train/success", "train/return")
@@ -85,7 +86,7 @@ def _facts(run: Run) -> dict[str, str]:
         "task": f"{meta.task}, seed {meta.seed}",
         "sweep": f"{meta.sweep}, arm {meta.arm or '-'}" if meta.sweep else "-",
         "start": meta.parent_checkpoint or "from scratch",
-        "code": f"{(meta.commit or 'unknown')[:12]}{' with uncommitted changes' if meta.dirty else ''}",
+        "code": " then ".join(codes_of(run)),
         "fingerprint": f"{meta.fingerprint} (model family {meta.model_fingerprint})",
         "created": f"{meta.created or 'unknown'} on {meta.host or 'an unknown host'} ({meta.device})",
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(meta.versions.items())),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,6 +11,7 @@ import click
 from bellmark.errors import UserError
 
 if TYPE_CHECKING:
+    from bellmark.records import Run
     from bellmark.sweeps.cluster import Cluster
     from bellmark.sweeps.launch import Outcome
     from bellmark.sweeps.progress import View
@@ -101,25 +102,37 @@ def at_once(found: Plan, launcher: str, options: Mapping[str, Any]) -> tuple[int
 
 
 def _other_code(found: Plan) -> list[str]:
-    """A warning where runs that are done and runs to come are not of the same code: no verdict will compare them."""
-    from bellmark.records import Run
-    from bellmark.records.provenance import collect_provenance
-    from bellmark.reports.code import code_of, same_code
+    """Warnings where runs that are there and runs to come are not of the same code: no verdict will compare them."""
+    from bellmark.records import Run, collect_provenance
+    from bellmark.reports.code import code_of
     from bellmark.sweeps.work import some
 
+    missing = found.to_run()
     done = [Run(run.dir) for run in found.runs if run.state == "done"]
-    if not done or not found.to_run():
+    begun = [Run(run.dir) for run in missing if run.exists and run.step]
+    if not missing or not (done or begun):
         return []
     here = collect_provenance()
     now = code_of(here.commit, here.dirty_diff)
-    codes = [code_of(run.meta.commit, run.dirty_diff()) for run in done]
-    others = [code for code in codes if not same_code(code, now)]
+    compared = f"will be compared with {some(len(missing), 'run')} to come of other code ({now})"
+    return [
+        *_refused(done, now, "finished run", compared),
+        *_refused(begun, now, "unfinished run", f"will be carried on by other code ({now})"),
+    ]
+
+
+def _refused(runs: Sequence[Run], now: str, kind: str, what: str) -> list[str]:
+    """A warning about those of the runs that the code of now did not make; nothing where there are none."""
+    from bellmark.reports.code import codes_of, same_code
+    from bellmark.sweeps.work import some
+
+    others = [codes for codes in map(codes_of, runs) if not all(same_code(code, now) for code in codes)]
     if not others:
         return []
+    names = ", ".join(sorted({code for codes in others for code in codes}))
     return [
-        f"{some(len(others), 'finished run')} ({', '.join(sorted(set(others)))}) will be compared with "
-        f"{some(len(found.to_run()), 'run')} to come of other code ({now}), and such a verdict is refused: run all "
-        "anew in another folder (--runs), or launch from a checkout of that commit"
+        f"{some(len(others), kind)} ({names}) {what}, and such a "
+        "verdict is refused: run all anew in another folder (--runs), or launch from a checkout of that commit"
     ]
 
 

@@ -71,7 +71,7 @@ def train(
     from bellmark.trackers.live import following
     from bellmark.train.run import REQUEUE, execute
 
-    folder = run_folder(resolve(recipe, overrides), root)
+    folder = run_folder(resolve(recipe, overrides), root, device)
     screen = console(stderr=as_json)
     with following(folder, track), _progress(screen, folder.name) as show:
         code = execute(folder, threads=threads, device=device, show=show, say=screen.print, profile=profile)
@@ -88,7 +88,7 @@ def train(
     return code
 
 
-def run_folder(resolved: Resolved, root: Path) -> Path:
+def run_folder(resolved: Resolved, root: Path, device: str = "cpu") -> Path:
     """The run's folder, made unless the same run is there already."""
     from bellmark.records import RunMeta, collect_provenance, create_run, now_utc
     from bellmark.sweeps.names import run_name
@@ -115,6 +115,7 @@ def run_folder(resolved: Resolved, root: Path) -> Path:
         commit=origin.commit,
         dirty=origin.dirty,
         host=origin.host,
+        device=device,
         versions=origin.versions,
         created=now_utc(),
         command=origin.command,

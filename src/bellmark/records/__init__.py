@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bellmark.records.attempts import Attempt, standing
 from bellmark.records.checkpoints import Checkpoint, CheckpointStore
 from bellmark.records.index import Index, Latest, Row, open_run
 from bellmark.records.layout import (
@@ -24,6 +25,7 @@ from bellmark.records.writer import RunWriter
 
 __all__ = [
     "STATES",
+    "Attempt",
     "Checkpoint",
     "CheckpointStore",
     "Curve",
@@ -46,6 +48,7 @@ __all__ = [
     "read_status",
     "scan",
     "small_record",
+    "standing",
     "survey",
     "write_atomic",
 ]

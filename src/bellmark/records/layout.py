@@ -1,7 +1,8 @@
 """The run folder on disk: file names, the two JSON documents, and the one way files are replaced.
 
-runs/<group>/<run name>/ holds run.json, status.json, metrics.jsonl, log.txt, dirty.diff (when the source had
-uncommitted changes), checkpoints/ and videos/. One process writes a run folder; nothing in it is shared between runs.
+runs/<group>/<run name>/ holds run.json, status.json, metrics.jsonl, attempts.jsonl, log.txt, dirty.diff (when
+the source had uncommitted changes), checkpoints/ and videos/. One process writes a run folder; nothing in it is
+shared between runs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ SCHEMA = 1
 RUN = "run.json"
 STATUS = "status.json"
 METRICS = "metrics.jsonl"
+ATTEMPTS = "attempts.jsonl"
 LOG = "log.txt"
 DIRTY_DIFF = "dirty.diff"
 CHECKPOINTS = "checkpoints"

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from bellmark.errors import UserError
+from bellmark.records.attempts import Attempt, read_attempts
 from bellmark.records.checkpoints import Checkpoint, CheckpointStore, Mode
 from bellmark.records.layout import (
     CHECKPOINTS,
@@ -89,9 +90,16 @@ class Run:
         """The checkpoint with the best declared metric that is whole."""
         return self._store.best()
 
-    def dirty_diff(self) -> str:
-        """The uncommitted changes of the source the run was made with; empty when there were none."""
-        file = self.path / DIRTY_DIFF
+    def attempts(self) -> list[Attempt]:
+        """Every attempt that wrote rows and said what it was made by; none in records older than that."""
+        return read_attempts(self.path)
+
+    def dirty_diff(self, name: str = DIRTY_DIFF) -> str:
+        """The uncommitted changes of the source when the run was planned, or an attempt's; empty when there were none.
+
+        `name`: the attempt's `changes`.
+        """
+        file = self.path / name
         return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
     def problems(self) -> list[str]:

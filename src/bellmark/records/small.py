@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bellmark.records.attempts import standing
 from bellmark.records.metrics import Curve
 from bellmark.records.reader import Run
 
@@ -19,10 +20,18 @@ DIGITS = 5  # significant: more is noise of the run, not of the file
 
 
 def small_record(run: Run, patterns: Sequence[str] = ("eval/*", "steps/*")) -> dict[str, Any]:
-    """Configuration, seed, commit, versions, state and the curves whose names fit a pattern; no machine, no paths."""
+    """Configuration, seed, commits, versions, state and the curves whose names fit a pattern; no machine, no paths."""
     names = [n for n in run.metric_names() if any(fnmatchcase(n, p) for p in patterns)]
     facts = {key: getattr(run.meta, key) for key in FACTS}
-    return {**facts, "state": run.status.state, "curves": {n: _small(c) for n, c in run.curves(names).items()}}
+    attempts = [
+        {"resumed_from": a.resumed_from, "commit": a.commit, "dirty": bool(a.changes)} for a in standing(run.attempts())
+    ]
+    return {
+        **facts,
+        "attempts": attempts,
+        "state": run.status.state,
+        "curves": {n: _small(c) for n, c in run.curves(names).items()},
+    }
 
 
 def _small(curve: Curve) -> dict[str, list[float]]:

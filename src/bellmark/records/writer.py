@@ -21,6 +21,7 @@ from typing import Self
 import msgspec
 
 from bellmark.errors import UserError
+from bellmark.records.attempts import sign
 from bellmark.records.checkpoints import Checkpoint, CheckpointStore, Mode
 from bellmark.records.layout import (
     CHECKPOINTS,
@@ -37,6 +38,7 @@ from bellmark.records.layout import (
 )
 from bellmark.records.liveness import claim, former_status, pid_namespace, process_start, this_host
 from bellmark.records.metrics import encode_resume, encode_row, last_attempt
+from bellmark.records.provenance import Provenance
 from bellmark.records.space import full_message, is_full
 
 BEAT_SECONDS = 1.0  # status.json is replaced at most this often when the run moves
@@ -53,13 +55,17 @@ class RunWriter:
 
     Args:
         path: a folder made by `create_run`.
+        origin: what the attempt is made by, for attempts.jsonl; without one it stays unsigned.
+        device: where it computes.
         best: whether a high or a low checkpoint metric is best.
 
     Raises:
         UserError: no such run, or a living process writes it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, best: Mode = "max") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, origin: Provenance | None = None, device: str = "", best: Mode = "max"
+    ) -> None:
         self.path = Path(path)
         meta = read_meta(self.path)
         self._lock = _take_lock(self.path)
@@ -68,6 +74,7 @@ class RunWriter:
         former = former_status(self.path)
         self.attempt = 1 + max(former.attempt, last_attempt(self.path / METRICS))
         self.resumed_step: int | None = None
+        self._origin, self._device = origin, device  # the origin until it is signed
         self._logged_step = 0
         self.checkpoints = CheckpointStore(self.path / CHECKPOINTS, best)
         self.videos = self.path / VIDEOS
@@ -111,6 +118,7 @@ class RunWriter:
     def resume(self, step: int) -> None:
         """Say that this attempt continues from a checkpoint at `step`: earlier rows past it no longer count."""
         self.resumed_step = step
+        self._sign(step)
         self._write_row(encode_resume(step, self.attempt))
         self._heart.move(step=step)
         self.note(f"attempt {self.attempt} continues from step {step}")
@@ -126,6 +134,7 @@ class RunWriter:
             TypeError: a value is not a number (a torch tensor, an array, text).
             ValueError: a metric has a reserved name (step, attempt, time, resumed_from).
         """
+        self._sign(None)
         line = encode_row(step, self.attempt, metrics)
         if len(line) > PAGE and len(metrics) > 1:
             items = list(metrics.items())
@@ -150,6 +159,12 @@ class RunWriter:
         """Save a checkpoint, after the metrics that led to it have reached the disk."""
         os.fsync(self._metrics_file)
         return self.checkpoints.save(step, data, metric=metric, keep_every=keep_every)
+
+    def _sign(self, resumed_from: int | None) -> None:
+        """Before the first row: say what this attempt is made by, and where it began."""
+        if self._origin is not None:
+            sign(self.path, self.attempt, resumed_from, self._device, self._origin)
+            self._origin = None
 
     def _write_row(self, line: bytes) -> None:
         """Append a row; one that would lie across the end of a page begins the next, after blanks."""

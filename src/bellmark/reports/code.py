@@ -8,6 +8,8 @@ import subprocess
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from bellmark.records import Run, standing
+
 # Changes here leave every result as it is; whatever else changed counts as other code.
 HARMLESS_FOLDERS = ("docs", "tests", "reports", "sweeps", "benchmarks", "examples", ".ci", ".github")
 HARMLESS_SUFFIXES = (".md", ".rst", ".txt", ".png", ".svg")
@@ -36,6 +38,20 @@ def code_of(commit: str | None, dirty_diff: str) -> str:
     changes = changes_that_matter(dirty_diff)
     mark = f"+{hashlib.sha256(changes.encode()).hexdigest()[:6]}" if changes else ""
     return (commit[:12] if commit else "unknown") + mark
+
+
+def codes_of(run: Run) -> tuple[str, ...]:
+    """Names of the code that did the work of a run, each once, in order of first use; that of its plan until it begins.
+
+    A run that was carried on by other code than began it has several.
+    """
+    attempts = standing(run.attempts())
+    found = [
+        code_of(attempt.commit, run.dirty_diff(attempt.changes) if attempt.changes else "") for attempt in attempts
+    ]
+    if not attempts or attempts[0].resumed_from is not None:  # begun before attempts were signed
+        found.insert(0, code_of(run.meta.commit, run.dirty_diff()))
+    return tuple(dict.fromkeys(found))
 
 
 @lru_cache(maxsize=256)

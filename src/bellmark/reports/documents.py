@@ -11,7 +11,7 @@ from bellmark.config import flatten
 from bellmark.errors import UserError
 from bellmark.records import Curve, Run
 from bellmark.records.layout import LOG, VIDEOS
-from bellmark.reports.code import code_of
+from bellmark.reports.code import codes_of
 from bellmark.reports.dossier import Dossier
 from bellmark.reports.findings import Finding
 from bellmark.reports.pack import pack, plain
@@ -126,7 +126,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "Recipe", " ".join([meta.recipe, *meta.overrides])
     yield "Start checkpoint", meta.parent_checkpoint or ""
     yield "Attempts", str(status.attempt)
-    yield "Code", code_of(meta.commit, run.dirty_diff())
+    yield "Code", " then ".join(codes_of(run))
     yield "Fingerprint", meta.fingerprint
     yield "Model family", meta.model_fingerprint
     yield "Created", meta.created[:16].replace("T", " ")

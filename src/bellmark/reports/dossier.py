@@ -63,7 +63,7 @@ class RunRecord:
     recipe: str
     overrides: tuple[str, ...]
     meta: RunMeta | None = None
-    code: str = ""  # commit and, where there were changes, the checksum of those that matter
+    codes: tuple[str, ...] = ()  # commits, each with the checksum of changes that matter; several: it was carried on
     trace: Trace = EMPTY
     others: Mapping[str, Curve] = field(default_factory=dict)  # evaluation metrics besides the primary one
     cost: Cost = Cost()
@@ -81,6 +81,11 @@ class RunRecord:
     def failed(self) -> bool:
         """Ended without its result, or with an evaluation that is not a number."""
         return self.state in FAILED or (self.state == "done" and not np.all(np.isfinite(self.trace.value)))
+
+    @property
+    def code(self) -> str:
+        """All the code that made it, in a few words."""
+        return " then ".join(self.codes)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -63,8 +63,8 @@ def run_problems(run: RunRecord, reference: Sequence[RunRecord]) -> list[str]:
     if run.meta is None or not reference:
         return []
     lines = []
-    code = _usual(r.code for r in reference)
-    if not same_code(run.code, code):
+    code = _usual(code for r in reference for code in r.codes)
+    if not all(same_code(own, code) for own in run.codes):
         lines.append(f"undeclared code: {run.name} ran on {run.code}, the baseline on {code}")
     for library in SIMULATORS:
         here = run.meta.versions.get(library, "none")
@@ -102,7 +102,7 @@ def cautions(runs: Sequence[RunRecord]) -> list[str]:
     for what, values in (("devices", {m.device for m in metas}), ("machines", {m.host for m in metas if m.host})):
         if len(values) > 1:
             lines.append(f"runs were made on different {what} ({', '.join(sorted(values))}): compare no wall times")
-    commits = sorted({run.code for run in runs if run.meta})
+    commits = sorted({code for run in runs for code in run.codes})
     if len(commits) > 1:
         lines.append(f"runs were made from more than one state of the repository: {', '.join(commits)}")
     if commits == ["unknown"]:

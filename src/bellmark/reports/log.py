@@ -77,7 +77,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _heading(dossier: Dossier) -> str:
     created = sorted(run.meta.created for run in dossier.runs if run.meta and run.meta.created)
     when = f" - {created[0][:16].replace('T', ' ')}" if created else ""
-    codes = sorted({run.code for run in dossier.runs if run.meta}) or ["no run yet"]
+    codes = sorted({code for run in dossier.runs for code in run.codes}) or ["no run yet"]
     return f"## [{escape(dossier.name)}]{when}\n\n**Git**: {', '.join(codes)}"
 
 

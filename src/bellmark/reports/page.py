@@ -126,7 +126,7 @@ def _context(dossier: Dossier, verdicts: Sequence[Verdict], notes: str) -> dict[
         "settings": tables.differing_settings(dossier),
         "shared": tables.shared_settings(dossier),
         "commands": commands(dossier),
-        "codes": sorted({run.code for run in dossier.runs if run.meta}),
+        "codes": sorted({code for run in dossier.runs for code in run.codes}),
         "versions": _versions(dossier),
         "remarks": remarks(dossier, verdicts),
         "notes": notes.strip(),

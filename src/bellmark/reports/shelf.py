@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bellmark.records import Curve, Run
 from bellmark.records.layout import METRICS, STATUS
-from bellmark.reports.code import code_of
+from bellmark.reports.code import codes_of
 from bellmark.reports.dossier import EMPTY, Cost, RunRecord, Trace
 from bellmark.reports.findings import Diagnose, Finding, order, undiagnosed
 
@@ -29,7 +29,7 @@ class _Evidence:
     others: Mapping[str, Curve]
     cost: Cost
     learning: Mapping[str, float]
-    code: str
+    codes: tuple[str, ...]
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
 
@@ -63,7 +63,7 @@ class Shelf:
             recipe=meta.recipe,
             overrides=tuple(meta.overrides),
             meta=meta,
-            code=found.code,
+            codes=found.codes,
             trace=found.trace,
             others=found.others,
             cost=found.cost,
@@ -100,7 +100,7 @@ def _read(run: Run, metric: str, diagnose: Diagnose) -> _Evidence:
         others={n: c for n, c in curves.items() if n.startswith("eval/") and n not in (metric, *ABOUT_EVALUATION)},
         cost=_cost(curves),
         learning=_learning(curves),
-        code=code_of(run.meta.commit, run.dirty_diff()),
+        codes=codes_of(run),
         notes=tuple(run.problems()),
         findings=tuple(sorted(diagnose(run, curves), key=order)),
     )

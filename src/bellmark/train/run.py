@@ -18,7 +18,7 @@ import torch
 
 from bellmark.agents.api import Agent, Metrics
 from bellmark.errors import UserError
-from bellmark.records import Run, RunWriter
+from bellmark.records import Run, RunWriter, collect_provenance
 from bellmark.train import checkpoint
 from bellmark.train.baselines import baselines
 from bellmark.train.doctor import Attendant
@@ -110,7 +110,12 @@ def execute(
     if run.status.state == "done":
         return DONE
     config = read_config(run.meta.family, run.meta.config)
-    with denormals_flushed(), StopRequest().listening() as stop, RunWriter(folder) as record:
+    origin = collect_provenance()
+    with (
+        denormals_flushed(),
+        StopRequest().listening() as stop,
+        RunWriter(folder, origin=origin, device=device) as record,
+    ):
 
         def tell(line: str) -> None:
             record.note(line)
