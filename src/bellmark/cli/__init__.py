@@ -38,7 +38,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "run-cell": Entry("bellmark.cli.run_cell:run_cell", "Run or continue one planned run (what launchers call)."),
     },
     "Results": {
-        "runs": Entry("bellmark.cli.runs:runs", "List, show and compare runs."),
+        "runs": Entry("bellmark.cli.runs:runs", "List, show, compare and lengthen runs."),
         "audit": Entry(
             "bellmark.cli.audit:audit", "Find what is wrong or weak in runs, sweep files and hand-kept logs."
         ),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bellmark.cli.runs import RunName, root_option
+from bellmark.cli.run_argument import RunName, root_option
 from bellmark.errors import UserError
 
 FORMATS = ("csv", "tensorboard", "wandb", "mlflow")

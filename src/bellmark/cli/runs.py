@@ -14,6 +14,8 @@ from typing import Any
 import click
 import msgspec
 
+from bellmark.cli.lengthen import lengthen
+from bellmark.cli.run_argument import RunName, root_option
 from bellmark.config import diff
 from bellmark.errors import UserError, unknown
 from bellmark.records import STATES, Damage, Index, Row, Run, RunMeta, open_run, small_record
@@ -22,32 +24,12 @@ from bellmark.reports.code import codes_of
 # What may differ between two runs beside their configurations.
 ORIGIN = ("recipe", "commit", "dirty", "parent_checkpoint", "model_fingerprint", "device", "host")
 
-root_option = click.option(
-    "--root", "--runs", "root", default="runs", show_default=True, help="The folder that holds the runs."
-)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-
-
-class RunName(click.ParamType[str]):
-    """A run's path, name, or a prefix that fits one run only."""
-
-    name = "run"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
-        """The names below the root; once a path is begun, folders."""
-        from click.shell_completion import CompletionItem
-
-        root = Path(ctx.params.get("root") or "runs")
-        names = [row.meta.name for row in Index(root).rows()] if root.is_dir() else []
-        found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-        return found or [CompletionItem(incomplete, type="dir")]
 
 
 @click.group(no_args_is_help=True)
 def runs() -> None:
-    """List, show and compare runs.
+    """List, show, compare and lengthen runs.
 
     \b
     Examples:
@@ -55,6 +37,9 @@ def runs() -> None:
       bellmark runs show ppo-s1
       bellmark runs diff ppo-s1 awr-s1
     """
+
+
+runs.add_command(lengthen)
 
 
 @runs.command("list")

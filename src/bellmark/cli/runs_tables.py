@@ -86,6 +86,7 @@ def _facts(run: Run) -> dict[str, str]:
         "task": f"{meta.task}, seed {meta.seed}",
         "sweep": f"{meta.sweep}, arm {meta.arm or '-'}" if meta.sweep else "-",
         "start": meta.parent_checkpoint or "from scratch",
+        "goes on from": meta.continues or "-",
         "code": " then ".join(codes_of(run)),
         "fingerprint": f"{meta.fingerprint} (model family {meta.model_fingerprint})",
         "created": f"{meta.created or 'unknown'} on {meta.host or 'an unknown host'} ({meta.device})",

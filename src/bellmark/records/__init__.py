@@ -17,6 +17,7 @@ from bellmark.records.layout import (
     read_status,
     write_atomic,
 )
+from bellmark.records.longer import begin_from
 from bellmark.records.metrics import Curve
 from bellmark.records.provenance import Provenance, collect_provenance
 from bellmark.records.reader import Damage, Run, scan, survey
@@ -40,6 +41,7 @@ __all__ = [
     "RunStatus",
     "RunWriter",
     "State",
+    "begin_from",
     "collect_provenance",
     "create_run",
     "now_utc",

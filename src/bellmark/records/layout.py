@@ -52,6 +52,7 @@ class RunMeta(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     steps: int  # real environment steps asked for
     parent_checkpoint: str | None = None
+    continues: str | None = None  # the shorter run at whose end it began
     sweep: str | None = None
     arm: str | None = None
     cell: dict[str, Any] = msgspec.field(default_factory=dict)  # the swept keys and their values here

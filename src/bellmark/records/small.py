@@ -14,7 +14,7 @@ from bellmark.records.reader import Run
 
 FACTS = (
     "name", "family", "recipe", "overrides", "config", "fingerprint", "task", "seed", "steps", "parent_checkpoint",
-    "commit", "dirty", "device", "versions", "created",
+    "continues", "commit", "dirty", "device", "versions", "created",
 )  # fmt: skip
 DIGITS = 5  # significant: more is noise of the run, not of the file
 

@@ -125,6 +125,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "Seed", str(meta.seed)
     yield "Recipe", " ".join([meta.recipe, *meta.overrides])
     yield "Start checkpoint", meta.parent_checkpoint or ""
+    yield "Goes on from", meta.continues or ""
     yield "Attempts", str(status.attempt)
     yield "Code", " then ".join(codes_of(run))
     yield "Fingerprint", meta.fingerprint

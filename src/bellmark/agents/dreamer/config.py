@@ -92,6 +92,15 @@ class Dreamer(Config):
         """Updates per agent step."""
         return self.train_ratio / (self.batch * self.length)
 
+    def follows_length(self) -> list[str]:
+        """The settings that make a run of another length another one from its first step on."""
+        courses = {
+            "learning.entropy": self.learning.entropy,
+            "optimizer.course": self.optimizer.course,
+            "gating.ratio": self.gating.ratio,
+        }
+        return [name for name, course in courses.items() if course.at(0) != course.at(1)]
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         widths, cell = self.model.widths, self.model.cell

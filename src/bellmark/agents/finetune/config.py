@@ -101,6 +101,10 @@ class Finetune(Config):
     checkpoints: Checkpoints = part(Checkpoints(), "what is kept on disk")
     doctor: Doctor = part(Doctor(), "what a critical finding does")
 
+    def follows_length(self) -> list[str]:
+        """The settings that make a run of another length another one from its first step on: none here."""
+        return []
+
     @model_validator(mode="after")
     def _consistent(self) -> Finetune:
         batch = self.collect.envs * self.collect.steps

@@ -123,6 +123,16 @@ class Tdmpc(Config):
         """Settings under the users' names (`names.py`) as ours."""
         return names.translate(settings)
 
+    def follows_length(self) -> list[str]:
+        """The settings that make a run of another length another one from its first step on."""
+        entropy, optimizer, loss = self.policy.entropy, self.optimizer, self.loss
+        changes = {
+            "policy.entropy": entropy.at(0) != entropy.at(1),
+            "optimizer.encoder_step_at, encoder_frozen_at": optimizer.encoder_factor(0) != optimizer.encoder_factor(1),
+            "loss.encoder_from": loss.encoder > 0 and loss.encoder_from > 0,
+        }
+        return [name for name, varies in changes.items() if varies]
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         acts = isinstance(self.model.critic, ActionValue)
