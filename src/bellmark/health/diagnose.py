@@ -46,7 +46,7 @@ RECORDED = (
     Rule("prior_sees_answer", "critical", ("model/kl_mismatch",), selfchecks.prior_sees_answer, DREAMER),
     Rule("dead_free_bits", "critical", ("loss/dyn", "model/kl_dyn"), world.dead_free_bits, DREAMER),
     Rule("no_memory_gradient", "critical", ("model/memory_gradient",), world.no_memory_gradient, DREAMER),
-    Rule("false_ends", "critical", ("dream/continue", "train/length"), world.false_ends, DREAMER),
+    Rule("false_ends", "critical", ("replay/ends", "train/length"), world.false_ends, DREAMER),
     Rule("unseen_observation", "warning", ("model/explained_least",), world.unseen_observation, DREAMER),
     Rule("open_loop_drift", "warning", ("model/open_loop_error",), world.open_loop_drift, MODELS, kind="symptom"),
     Rule("model_lag", "warning", (), model.model_lag, kind="symptom"),

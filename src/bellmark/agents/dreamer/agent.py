@@ -97,6 +97,7 @@ class DreamerAgent:
             {
                 **{f"loss/{name}": term.detach() for name, term in terms.items()},
                 "loss/total": loss.detach(),
+                "replay/ends": lesson.terminated_TB.float().mean(),
                 **{f"model/kl_{name}": value for name, value in kl.items()},
                 **norms,
                 **metrics,
