@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from traced import Trace, traced
 
 from bellmark.agents.api import Batch, Spec
 from bellmark.agents.dreamer.agent import DreamerAgent
@@ -15,7 +14,6 @@ from bellmark.config import build
 SPEC = Spec(obs_shape=(4,), pixels=False, actions=2, discrete=True, horizon=50, action_repeat=1)
 CONTINUOUS = SPEC._replace(discrete=False)
 PICTURES = SPEC._replace(obs_shape=(16, 16, 3), pixels=True)
-LAST_STEP = 100
 NETWORKS = (
     "model.size=1m", "model.deter=16", "model.units=8", "model.classes=3", "model.depth=2", "model.latents=4",
 )  # fmt: skip
@@ -79,46 +77,6 @@ def batch(made: DreamerAgent, seed: int = 0) -> Batch:
     )
 
 
-def trace(made: DreamerAgent, updates: int = 4) -> dict[str, list[float]]:
-    """Everything observable of a few updates spread over a run, and of what the agent does before and after them."""
-    seen: dict[str, list[float]] = {
-        "window": [float(x) for x in made.window],
-        "schedule": [float(x) for x in made.schedule],
-        "blank": [float(x) for v in made.blank.values() for x in v.flatten()],
-    }
-    for count in range(updates):
-        metrics, writeback = made.update(batch(made, count), LAST_STEP * count // (updates - 1))
-        for name, value in metrics.items():
-            seen.setdefault(name, []).append(float(value))
-        assert writeback is not None
-        seen.setdefault("writeback", []).extend(float(v.sum()) for v in writeback.values.values())
-        seen["writeback"] += writeback.rows.tolist()
-    for deterministic in (True, False):
-        seen[f"act {deterministic}"] = acted(made, deterministic)
-    seen["parameters"] = [float(p.double().sum()) for p in made.nets.state_dict().values()]
-    return seen
-
-
-def acted(made: DreamerAgent, deterministic: bool) -> list[float]:
-    """Three decisions in two worlds, with what they leave."""
-    generator = torch.Generator().manual_seed(7)
-    state: Any = made.policy.initial(2)
-    found: list[float] = []
-    for step in range(3):
-        obs = torch.randn(2, *made.spec.obs_shape, generator=generator)
-        decision = made.policy.act(
-            obs, torch.full((2,), step == 0), state, deterministic=deterministic, generator=generator
-        )
-        state = decision.state
-        found += decision.action.flatten().tolist()
-        found += [float(x) for v in decision.extras.values() for x in v.flatten()]
-    return found
-
-
-def shaken(made: DreamerAgent) -> DreamerAgent:
-    """The agent with random weights where they start at zero."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in made.nets.parameters():
-            p.add_(0.3 * torch.randn(p.shape, generator=generator))
-    return made
+def trace(made: DreamerAgent, updates: int = 4) -> Trace:
+    """Everything observable of a few updates on made-up batches."""
+    return traced(made, batch, updates)

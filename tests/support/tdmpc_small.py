@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from traced import Trace, traced
 
 from bellmark.agents.api import Batch, Spec
 from bellmark.agents.tdmpc.agent import TdmpcAgent
@@ -18,7 +17,6 @@ from bellmark.config import build
 
 TINY = Sizes(encoder_width=16, encoder_layers=2, width=16, latent=16, values=3)  # stands in for size 1
 SPEC = Spec(obs_shape=(5,), pixels=False, actions=2, discrete=False, horizon=50, action_repeat=2)
-LAST_STEP = 100
 SMALL = (
     "model.size=1", "steps=100", "slices.size=8", "planner.samples=16", "planner.elites=6", "planner.policy_plans=4",
     "planner.iterations=2", "collect.random_steps=10", "collect.pretrain=1", "loss.encoder_from=0",
@@ -70,49 +68,9 @@ def batch(made: TdmpcAgent, seed: int = 0) -> Batch:
     )
 
 
-def trace(made: TdmpcAgent, updates: int = 4) -> dict[str, list[float]]:
-    """Everything observable of a few updates spread over a run, and of what the agent does before and after them."""
-    seen: dict[str, list[float]] = {
-        "window": [float(x) for x in made.window],
-        "schedule": [float(x) for x in made.schedule],
-        "blank": [float(x) for v in made.blank.values() for x in v.flatten()],
-    }
-    for count in range(updates):
-        metrics, writeback = made.update(batch(made, count), LAST_STEP * count // (updates - 1))
-        for name, value in metrics.items():
-            seen.setdefault(name, []).append(float(value))
-        if writeback is not None:
-            seen.setdefault("writeback", []).extend(float(v.sum()) for v in writeback.values.values())
-            seen["writeback"] += writeback.rows.tolist()
-    for deterministic in (True, False):
-        seen[f"act {deterministic}"] = acted(made, deterministic)
-    seen["parameters"] = [float(p.double().sum()) for p in made.nets.state_dict().values()]
-    return seen
-
-
-def acted(made: TdmpcAgent, deterministic: bool) -> list[float]:
-    """Three decisions in two worlds, with what they leave."""
-    generator = torch.Generator().manual_seed(7)
-    state: Any = made.policy.initial(2)
-    found: list[float] = []
-    for step in range(3):
-        obs = torch.randn(2, *made.spec.obs_shape, generator=generator)
-        decision = made.policy.act(
-            obs, torch.full((2,), step == 0), state, deterministic=deterministic, generator=generator
-        )
-        state = decision.state
-        found += decision.action.flatten().tolist()
-        found += [x for v in decision.extras.values() for x in v.nan_to_num().flatten().tolist()]
-    return found
-
-
-def shaken(made: TdmpcAgent) -> TdmpcAgent:
-    """The agent with random weights where they start at zero."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in made.nets.parameters():
-            p.add_(0.3 * torch.randn(p.shape, generator=generator))
-    return made
+def trace(made: TdmpcAgent, updates: int = 4) -> Trace:
+    """Everything observable of a few updates on made-up batches."""
+    return traced(made, batch, updates)
 
 
 def practice(made: TdmpcAgent) -> Practice:

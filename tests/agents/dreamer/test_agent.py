@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dreamer_small import BASES, CONTINUOUS, SPEC, agent, batch, shaken, trace
+from dreamer_small import BASES, CONTINUOUS, SPEC, agent, batch, trace
+from traced import shaken
 
 from bellmark.agents.dreamer.losses import lesson_of, replayed_term
 from bellmark.agents.dreamer.world import features

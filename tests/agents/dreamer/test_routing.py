@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dreamer_small import agent, batch, shaken
+from dreamer_small import agent, batch
 from torch import Tensor
+from traced import shaken
 
 from bellmark.agents.dreamer.agent import DreamerAgent
 from bellmark.agents.dreamer.imagination import dream, judge

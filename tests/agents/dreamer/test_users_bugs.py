@@ -10,8 +10,9 @@ import math
 
 import pytest
 import torch
-from dreamer_small import agent, batch, shaken
+from dreamer_small import agent, batch
 from torch import Tensor
+from traced import shaken
 
 from bellmark.agents.dreamer.imagination import dream
 from bellmark.agents.dreamer.learning import Hard, StraightThrough

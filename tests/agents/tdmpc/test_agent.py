@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from tdmpc_small import SPEC, acted, agent, batch, config, trace
+from tdmpc_small import SPEC, agent, batch, config, trace
+from traced import acted
 
 from bellmark.agents.api import Spec
 from bellmark.agents.tdmpc.agent import TdmpcAgent

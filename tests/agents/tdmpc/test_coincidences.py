@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tdmpc_small import agent, batch, practice, shaken, trace
+from tdmpc_small import agent, batch, practice, trace
+from traced import shaken
 
 from bellmark.agents.tdmpc.losses import value_loss
 from bellmark.agents.tdmpc.policies import climb

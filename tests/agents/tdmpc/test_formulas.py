@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from tdmpc_small import agent, batch, practice, shaken
+from tdmpc_small import agent, batch, practice
 from torch import Tensor
+from traced import shaken
 
 from bellmark.agents.tdmpc.heads import Heads, TargetHeads, combine
 from bellmark.agents.tdmpc.losses import model_losses, roll_out, step_weights, value_loss

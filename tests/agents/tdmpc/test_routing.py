@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tdmpc_small import agent, batch, practice, shaken
+from tdmpc_small import agent, batch, practice
+from traced import shaken
 
 from bellmark.agents.tdmpc.agent import TdmpcAgent
 from bellmark.agents.tdmpc.losses import model_losses, roll_out
