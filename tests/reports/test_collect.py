@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from synthetic_ledger import CURVES, Ledger
 
 from bellmark.errors import UserError
@@ -134,6 +135,23 @@ def test_runs_are_grouped_by_all_but_seed(full: Ledger) -> None:
     dossier = collect_runs([Run(path) for path in full.written], name="both")
     assert [(arm.name, len(arm.runs)) for arm in dossier.arms] == [("gae_ppo_finetune", 3), ("awr", 3)]
     assert dossier.metric == "eval/success" and dossier.sweep is None
+
+
+def test_a_group_is_called_by_what_not_all_groups_have(full: Ledger) -> None:
+    shared = ("model.size=1", "steps=50000")
+    metas = [
+        ("bmpc", ("seed=1", *shared, "evaluation.every=5000")),
+        ("tdmpc2", ("seed=2", *shared)),
+        ("tdmpc2", ("seed=1", *shared, "optimizer.lr=1e-4")),
+    ]
+    runs = []
+    for number, (recipe, overrides) in enumerate(metas):
+        run = Run(full.written[number])
+        run.meta = replace(run.meta, arm=None, recipe=recipe, overrides=list(overrides), config={"number": number})
+        runs.append(run)
+    names = ["bmpc evaluation.every=5000", "tdmpc2", "tdmpc2 optimizer.lr=1e-4"]
+    assert [arm.name for arm in collect_runs(runs, name="three").arms] == names
+    assert [arm.name for arm in collect_runs(runs[:1], name="one").arms] == [" ".join(["bmpc", *metas[0][1][1:]])]
 
 
 def test_a_metric_that_no_run_has(full: Ledger) -> None:

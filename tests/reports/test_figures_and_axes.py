@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from typing import get_args
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_ledger import Ledger
+from synthetic_ledger import CURVES, Ledger
 
 from bellmark.records import STATES as STATES_RECORDED
 from bellmark.reports import judged, plots
@@ -74,6 +75,20 @@ def test_figures(full: Ledger) -> None:
     assert [f.name for f in files] == names and note == ""
     assert "supported" in files[4].read_text() and files[1].read_bytes()[:4] == b"\x89PNG"
     assert "gae_ppo_finetune (n = 3)" in files[2].read_text() and "awr (n = 3)" in files[2].read_text()
+
+
+def test_long_names_stay_within_their_panels(ledger: Ledger) -> None:
+    pytest.importorskip("matplotlib")
+    name = "awr with a temperature of its own, returns to go, and minibatches twice as large as the others have"
+    ledger.question["list"] = [{"name": name, "recipe": "awr_rerollout"}]
+    for planned in ledger.plan().runs:
+        ledger.write(planned, CURVES.get(planned.arm, CURVES["awr"]))
+    dossier = ledger.dossier()
+    files, _ = plots.write_figures(dossier, judged(dossier), ledger.folder / "figures", ["svg"])
+    for file in files:
+        written = re.findall(r"<(?:text|tspan)[^>]*>([^<]+)<", file.read_text())
+        pieces = [text for text in written if text.strip() in name or name.startswith(text.strip())]
+        assert len(pieces) >= 2 and max(map(len, pieces)) <= plots.WIDTH and name not in written, file.name
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf"])

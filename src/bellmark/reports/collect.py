@@ -149,11 +149,12 @@ def _general(overrides: Iterable[str]) -> tuple[str, ...]:
 
 
 def _group_names(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """A name per group: its arm, else recipe and overrides; a number where that does not tell them apart."""
-    names = []
-    for members in groups:
-        meta = members[0].meta
-        names.append(meta.arm or " ".join([meta.recipe, *_general(meta.overrides)]))
+    """A name per group: its arm, else recipe and the overrides that not all have; a number where that is alike."""
+    metas = [members[0].meta for members in groups]
+    shared = set.intersection(*({*meta.overrides} for meta in metas)) if len(metas) > 1 else set()
+    names = [
+        meta.arm or " ".join([meta.recipe, *(o for o in _general(meta.overrides) if o not in shared)]) for meta in metas
+    ]
     return [f"{n} ({names[:i].count(n) + 1})" if names.count(n) > 1 else n for i, n in enumerate(names)]
 
 

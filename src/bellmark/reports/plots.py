@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ FORMATS = ("svg", "pdf", "png")
 DEFAULT_FORMATS = ("svg", "png")
 # Okabe and Ito (2008), told apart by colour-blind readers; without black, the axes', and yellow, too pale on white
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+PANEL, WIDTH, HANDLE = 3.4, 42, 8  # a panel in inches and in characters; characters that a line in a legend takes
 STROKES = ("-", "--", "-.", ":")  # told apart in print
 NO_DATE: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 MOST_TOGETHER = len(PALETTE)  # arms beside the baseline that one picture can hold
@@ -80,7 +82,7 @@ def _together(dossier: Dossier) -> Figure:
     tasks, unit = dossier.tasks, Unit(dossier.metric)
     columns = min(len(tasks), 3)
     rows = -(-len(tasks) // columns)
-    size = (3.4 * columns + 0.6, 2.5 * rows + 0.5)
+    size = (PANEL * columns + 0.6, 2.5 * rows + 0.5)
     figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axes in grid.flat[len(tasks) :]:
         axes.set_visible(False)
@@ -99,7 +101,7 @@ def _together(dossier: Dossier) -> Figure:
     if handles:
         figure.legend(
             list(handles.values()), list(handles), fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, 0.0),
-            ncols=min(len(handles), 2 * columns),
+            ncols=_side_by_side(handles, columns),
         )  # fmt: skip
     figure.tight_layout()
     return figure
@@ -114,10 +116,11 @@ def _curves(dossier: Dossier) -> Figure:
     figure, grid = plt.subplots(
         rows,
         columns,
-        figsize=(min(3.4 * columns + 0.6, 40), 2.5 * rows + 0.3),
+        figsize=(min(PANEL * columns + 0.6, 40), 2.5 * rows + 0.3),
         sharex=True,
         sharey="row",
         squeeze=False,
+        layout="constrained",
     )
     unit = Unit(dossier.metric)
     for i, task in enumerate(dossier.tasks):
@@ -126,9 +129,7 @@ def _curves(dossier: Dossier) -> Figure:
             sides = [(dossier.baseline, BASE)] if dossier.baseline and dossier.baseline is not arm else []
             for side, colour in (*sides, (arm, ARM)):
                 _side(axes, side, task, colour, unit)
-            axes.set_title(
-                f"{_plain(arm.name)}, {_plain(task)}" if rows > 1 else _plain(arm.name), loc="left", fontsize=9
-            )
+            axes.set_title(_lines(f"{arm.name}, {task}" if rows > 1 else arm.name), loc="left", fontsize=9)
             if axes.lines:
                 axes.legend(fontsize=7.5, loc="lower right" if unit.is_share else "best")
             _dress(axes, unit)
@@ -150,7 +151,7 @@ def _side(axes: Axes, arm: ArmRecord, task: str, colour: str, unit: Unit) -> Non
     drawn = [run for run in arm.on(task) if len(run.trace.step)]
     for i, run in enumerate(drawn):
         style = "-" if run.finished else "--" if run.failed else ":"
-        label = f"{_plain(arm.name)} (none finished)" if curve is None and i == 0 else None
+        label = _lines(f"{arm.name} (none finished)") if curve is None and i == 0 else None
         axes.plot(run.trace.step, run.trace.value, style, color=colour, linewidth=0.7, alpha=0.55, label=label)
     _mean_and_band(axes, arm, task, colour, unit, "-")
 
@@ -159,7 +160,7 @@ def _mean_and_band(axes: Axes, arm: ArmRecord, task: str, colour: str, unit: Uni
     curve = mean_curve(arm.on(task))
     if curve is None:
         return
-    label = f"{_plain(arm.name)} (n = {curve.n})"
+    label = _lines(f"{arm.name} (n = {curve.n})")
     axes.plot(curve.step, curve.mean, stroke, color=colour, linewidth=1.8, label=label)
     low, high = (np.clip(b, 0, 1) if unit.is_share else b for b in (curve.low, curve.high))
     axes.fill_between(curve.step, low, high, color=colour, alpha=0.12, linewidth=0)
@@ -171,7 +172,9 @@ def _effects(dossier: Dossier, verdicts: Sequence[Verdict]) -> Figure:
 
     assert dossier.sweep is not None
     unit, delta = effect_unit(dossier), dossier.sweep.expect.minimum_effect
-    figure, axes = plt.subplots(figsize=(5.2, 0.42 * len(verdicts) + 0.9))
+    names = [_lines(verdict.arm) for verdict in reversed(verdicts)]
+    row_height = 0.22 + 0.2 * max(1 + name.count("\n") for name in names)  # inches
+    figure, axes = plt.subplots(figsize=(5.2, row_height * len(verdicts) + 0.9))
     for row, verdict in enumerate(reversed(verdicts)):
         colour = KINDS.get(verdict.kind, "#59626c")
         if verdict.low is not None and verdict.high is not None:
@@ -182,13 +185,24 @@ def _effects(dossier: Dossier, verdicts: Sequence[Verdict]) -> Figure:
     axes.axvline(0.0, color=INK, linewidth=0.9)
     if delta:
         axes.axvline(delta, color="#59626c", linewidth=0.9, linestyle="--")
-    axes.set_yticks(range(len(verdicts)), [_plain(v.arm) for v in reversed(verdicts)])
+    axes.set_yticks(range(len(verdicts)), names)
     axes.set_ylim(-0.6, len(verdicts) - 0.4)
     axes.grid(axis="y", visible=False)
     axes.xaxis.set_major_formatter(lambda x, _: "0" if abs(x) < 1e-12 else bare(unit, x).removesuffix(".0"))
     points = ", percentage points" if unit.is_share else ""
     axes.set_xlabel(f"improvement of {_plain(dossier.metric)} over {_plain(verdicts[0].baseline)}{points}")
     return figure
+
+
+def _side_by_side(labels: Collection[str], panels: int) -> int:
+    """Columns of a legend that is as wide as the panels above it."""
+    longest = max(len(line) for label in labels for line in label.splitlines())
+    return max(1, min(len(labels), panels * WIDTH // (longest + HANDLE)))
+
+
+def _lines(text: str) -> str:
+    """A name that may be long, in lines no wider than a panel."""
+    return _plain(textwrap.fill(text, WIDTH, break_on_hyphens=False))
 
 
 def _plain(text: str) -> str:
