@@ -147,6 +147,13 @@ def write_status(folder: Path, status: RunStatus, *, durable: bool = True) -> No
     write_atomic(folder / STATUS, msgspec.json.encode(status) + b"\n", durable=durable)
 
 
+def overwrite_status(folder: Path, status: RunStatus) -> None:
+    """Write status.json where it lies, which takes no room; a crash meanwhile leaves a damaged one: it reads lost."""
+    with open(folder / STATUS, "r+b") as file:
+        file.write(msgspec.json.encode(status) + b"\n")
+        file.truncate()
+
+
 def _read(file: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)

@@ -33,6 +33,7 @@ from bellmark.records.layout import (
     RunStatus,
     leftovers,
     now_utc,
+    overwrite_status,
     read_meta,
     write_status,
 )
@@ -187,7 +188,7 @@ class RunWriter:
         os.close(self._lock)
 
     def _abandon(self, message: str) -> None:
-        """Leave for want of room; a status that finds none stays "running", which readers show as lost."""
+        """Leave for want of room; a status that finds none at all stays "running", which readers show as lost."""
         for descriptor in (self._metrics_file, self._log_file, self._lock):
             os.close(descriptor)
         self._metrics_file = self._log_file = -1
@@ -225,7 +226,12 @@ class _Heart:
         self._thread.join()
         step = max(self._status.step, int(logged_step))
         last = msgspec.structs.replace(self._status, state=state, step=step, reason=reason, heartbeat=time.time())
-        write_status(self._folder, last)
+        try:
+            write_status(self._folder, last)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            overwrite_status(self._folder, last)  # there is no room for a new one beside it
 
     def _beat(self) -> None:
         idle_since = time.monotonic()
