@@ -97,7 +97,7 @@ def test_an_odd_run_of_the_baseline_is_the_one_named(ledger: Ledger) -> None:
     assert len(found) == 1 and found[0].startswith("undeclared code: gae_ppo_finetune-s1")
 
 
-def carried_on(folder: Path, commit: str, resumed_from: int | None) -> None:
+def carried_on(folder: Path, commit: str | None, resumed_from: int | None) -> None:
     with RunWriter(folder, origin=Provenance(commit, False, "", "node1")) as writer:
         if resumed_from is not None:
             writer.resume(resumed_from)
@@ -120,6 +120,8 @@ def test_the_code_that_did_the_work_counts_and_not_that_of_the_plan(full: Ledger
     run = full.written[0]
     carried_on(run, "f" * 40, resumed_from=None)
     assert codes_of(Run(run)) == ("f" * 12,)
+    carried_on(run, None, resumed_from=None)  # on a node without git
+    assert codes_of(Run(run)) == ("d53c0cc1b2a3",)
 
 
 def test_runs_the_plan_does_not_know_are_named(full: Ledger) -> None:

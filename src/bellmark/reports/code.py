@@ -43,14 +43,19 @@ def code_of(commit: str | None, dirty_diff: str) -> str:
 def codes_of(run: Run) -> tuple[str, ...]:
     """Names of the code that did the work of a run, each once, in order of first use; that of its plan until it begins.
 
-    A run that was carried on by other code than began it has several.
+    A run that was carried on by other code than began it has several. An attempt that knew no commit (a node without
+    git) counts as made by the code of the plan.
     """
+    planned = code_of(run.meta.commit, run.dirty_diff())
     attempts = standing(run.attempts())
     found = [
-        code_of(attempt.commit, run.dirty_diff(attempt.changes) if attempt.changes else "") for attempt in attempts
+        code_of(attempt.commit, run.dirty_diff(attempt.changes) if attempt.changes else "")
+        if attempt.commit
+        else planned
+        for attempt in attempts
     ]
     if not attempts or attempts[0].resumed_from is not None:  # begun before attempts were signed
-        found.insert(0, code_of(run.meta.commit, run.dirty_diff()))
+        found.insert(0, planned)
     return tuple(dict.fromkeys(found))
 
 
