@@ -98,7 +98,8 @@ def test_an_odd_run_of_the_baseline_is_the_one_named(ledger: Ledger) -> None:
 
 
 def carried_on(folder: Path, commit: str | None, resumed_from: int | None) -> None:
-    with RunWriter(folder, origin=Provenance(commit, False, "", "node1")) as writer:
+    versions = {"mujoco": "3.17.0"}
+    with RunWriter(folder, origin=Provenance(commit, False, "", "node1", versions)) as writer:
         if resumed_from is not None:
             writer.resume(resumed_from)
         writer.log(writer.resumed_step or 0, {"eval/extra": 0.5})
@@ -114,6 +115,21 @@ def test_a_run_that_other_code_carried_on_is_named(full: Ledger) -> None:
     assert len(found) == 1 and found[0].startswith("undeclared code: awr_rerollout-s2")
     assert found[0].endswith("ran on d53c0cc1b2a3 then ffffffffffff, the baseline on d53c0cc1b2a3")
     assert judged(dossier)[0].kind == "invalid"
+
+
+def test_a_run_that_was_carried_on_elsewhere_is_told(full: Ledger) -> None:
+    odd = next(path for path in full.written if "awr_rerollout-s2" in path.name)
+    for number, (place, mujoco) in enumerate((("node1", "3.17.0"), ("node2", "3.18.0"))):
+        versions = {"python": "3.11.2", "mujoco": mujoco, "torch": "2.13.0"}
+        with RunWriter(odd, origin=Provenance(full.commit, False, "", place, versions), device="cpu") as writer:
+            if number:
+                writer.resume(50_000)
+            writer.log(50_000, {"eval/extra": 0.5})
+            writer.finish("done")
+    dossier = full.dossier()
+    assert "runs were made on different machines (node1, node2): compare no wall times" in dossier.cautions
+    found = [line for run in dossier.runs for line in run.problems]
+    assert len(found) == 1 and found[0].endswith("ran with mujoco 3.17.0 then 3.18.0, the baseline with 3.17.0")
 
 
 def test_the_code_that_did_the_work_counts_and_not_that_of_the_plan(full: Ledger) -> None:

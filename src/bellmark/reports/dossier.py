@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bellmark.records import Curve, RunMeta
+from bellmark.records import Attempt, Curve, RunMeta
 from bellmark.reports.findings import Finding
 from bellmark.sweeps.schema import Sweep
 
@@ -63,6 +63,7 @@ class RunRecord:
     recipe: str
     overrides: tuple[str, ...]
     meta: RunMeta | None = None
+    attempts: tuple[Attempt, ...] = ()  # those whose work stands; none in records from before they signed
     codes: tuple[str, ...] = ()  # commits, each with the checksum of changes that matter; several: it was carried on
     trace: Trace = EMPTY
     others: Mapping[str, Curve] = field(default_factory=dict)  # evaluation metrics besides the primary one
@@ -81,6 +82,12 @@ class RunRecord:
     def failed(self) -> bool:
         """Ended without its result, or with an evaluation that is not a number."""
         return self.state in FAILED or (self.state == "done" and not np.all(np.isfinite(self.trace.value)))
+
+    @property
+    def makers(self) -> tuple[Attempt | RunMeta, ...]:
+        """What has host, device and libraries: attempts, and the plan for work from before these signed."""
+        planned = (self.meta,) if self.meta else ()
+        return self.attempts if self.attempts and self.attempts[0].resumed_from is None else (*planned, *self.attempts)
 
     @property
     def code(self) -> str:

@@ -67,10 +67,12 @@ def run_problems(run: RunRecord, reference: Sequence[RunRecord]) -> list[str]:
     if not all(same_code(own, code) for own in run.codes):
         lines.append(f"undeclared code: {run.name} ran on {run.code}, the baseline on {code}")
     for library in SIMULATORS:
-        here = run.meta.versions.get(library, "none")
-        there = _usual(r.meta.versions.get(library, "none") for r in reference if r.meta)
-        if here != there:
-            lines.append(f"undeclared code: {run.name} ran with {library} {here}, the baseline with {there}")
+        here = dict.fromkeys(maker.versions.get(library, "none") for maker in run.makers)
+        there = _usual(maker.versions.get(library, "none") for r in reference for maker in r.makers)
+        if [*here] != [there]:
+            lines.append(
+                f"undeclared code: {run.name} ran with {library} {' then '.join(here)}, the baseline with {there}"
+            )
     episodes, usual = _episodes(run), _usual(e for r in reference for e in [_episodes(r)] if e)
     if episodes and usual and episodes != usual:
         lines.append(
@@ -93,13 +95,13 @@ def within_arm(runs: Sequence[RunRecord]) -> list[str]:
 
 def cautions(runs: Sequence[RunRecord]) -> list[str]:
     """Differences between machines and libraries that seldom change a result, but may change its cost."""
-    metas = [run.meta for run in runs if run.meta]
+    makers = [maker for run in runs for maker in run.makers]
     lines = []
     for library in NUMERICS:
-        found = sorted({meta.versions[library] for meta in metas if library in meta.versions})
+        found = sorted({maker.versions[library] for maker in makers if library in maker.versions})
         if len(found) > 1:
             lines.append(f"runs were made with different versions of {library}: {', '.join(found)}")
-    for what, values in (("devices", {m.device for m in metas}), ("machines", {m.host for m in metas if m.host})):
+    for what, values in (("devices", {m.device for m in makers}), ("machines", {m.host for m in makers if m.host})):
         if len(values) > 1:
             lines.append(f"runs were made on different {what} ({', '.join(sorted(values))}): compare no wall times")
     commits = sorted({code for run in runs for code in run.codes})

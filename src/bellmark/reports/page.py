@@ -250,6 +250,6 @@ def _versions(dossier: Dossier) -> Mapping[str, str]:
     """Library -> the versions that the runs were made with."""
     found: dict[str, dict[str, None]] = {}
     for run in dossier.runs:
-        for library, version in (run.meta.versions if run.meta else {}).items():
+        for library, version in (pair for maker in run.makers for pair in maker.versions.items()):
             found.setdefault(library, {})[version] = None
     return {library: ", ".join(versions) for library, versions in found.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bellmark.records import Curve, Run
+from bellmark.records import Attempt, Curve, Run, standing
 from bellmark.records.layout import METRICS, STATUS
 from bellmark.reports.code import codes_of
 from bellmark.reports.dossier import EMPTY, Cost, RunRecord, Trace
@@ -29,6 +29,7 @@ class _Evidence:
     others: Mapping[str, Curve]
     cost: Cost
     learning: Mapping[str, float]
+    attempts: tuple[Attempt, ...]
     codes: tuple[str, ...]
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
@@ -63,6 +64,7 @@ class Shelf:
             recipe=meta.recipe,
             overrides=tuple(meta.overrides),
             meta=meta,
+            attempts=found.attempts,
             codes=found.codes,
             trace=found.trace,
             others=found.others,
@@ -100,6 +102,7 @@ def _read(run: Run, metric: str, diagnose: Diagnose) -> _Evidence:
         others={n: c for n, c in curves.items() if n.startswith("eval/") and n not in (metric, *ABOUT_EVALUATION)},
         cost=_cost(curves),
         learning=_learning(curves),
+        attempts=tuple(standing(run.attempts())),
         codes=codes_of(run),
         notes=tuple(run.problems()),
         findings=tuple(sorted(diagnose(run, curves), key=order)),
