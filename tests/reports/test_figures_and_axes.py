@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from synthetic_ledger import CURVES, Ledger
 
 from bellmark.records import STATES as STATES_RECORDED
-from bellmark.reports import judged, plots
+from bellmark.records import Run, RunWriter
+from bellmark.reports import collect_runs, judged, plots
 from bellmark.reports.scales import cost_axis, linear, outline, thin
 from bellmark.reports.words import STATES, VERDICTS, Unit, duration, listed, short, significant
 from bellmark.stats.evidence import Kind
@@ -89,6 +90,18 @@ def test_long_names_stay_within_their_panels(ledger: Ledger) -> None:
         written = re.findall(r"<(?:text|tspan)[^>]*>([^<]+)<", file.read_text())
         pieces = [text for text in written if text.strip() in name or name.startswith(text.strip())]
         assert len(pieces) >= 2 and max(map(len, pieces)) <= plots.WIDTH and name not in written, file.name
+
+
+def test_a_panel_is_as_high_as_what_runs_reached_whatever_the_band_of_few_seeds(ledger: Ledger) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    for planned in ledger.plan().runs:
+        with RunWriter(ledger.write(planned, CURVES[planned.arm]).path) as writer:
+            for step, value in ((0, 0.0), (50_000, 1000.0 if planned.seed == 1 else 0.0)):
+                writer.log(step, {"train/return": value})
+            writer.finish("done")
+    drawn = plots._curves(collect_runs([Run(path) for path in ledger.written], name="one", metric="train/return"))
+    assert [axes.get_ylim() for axes in drawn.axes] == [(-60.0, 1060.0)] * 2
+    pyplot.close(drawn)
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bellmark.reports.dossier import ArmRecord, Dossier
+from bellmark.reports.dossier import ArmRecord, Dossier, RunRecord
 from bellmark.reports.effects import bare, effect_unit
 from bellmark.reports.numbers import mean_curve
 from bellmark.reports.words import VERDICTS, Unit, short
@@ -94,7 +94,7 @@ def _together(dossier: Dossier) -> Figure:
             _mean_and_band(axes, arm, task, colour, unit, stroke)
         if len(tasks) > 1:
             axes.set_title(_plain(task), loc="left", fontsize=9)
-        _dress(axes, unit)
+        _dress(axes, unit, [run for arm in dossier.arms for run in arm.on(task)])
         axes.set_xlabel("real environment steps")
     grid[0, 0].set_ylabel(_plain(dossier.metric))
     handles = {label: h for axes in grid.flat for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -132,18 +132,25 @@ def _curves(dossier: Dossier) -> Figure:
             axes.set_title(_lines(f"{arm.name}, {task}" if rows > 1 else arm.name), loc="left", fontsize=9)
             if axes.lines:
                 axes.legend(fontsize=7.5, loc="lower right" if unit.is_share else "best")
-            _dress(axes, unit)
+            _dress(axes, unit, [run for arm in dossier.arms for run in arm.on(task)])
         grid[i, 0].set_ylabel(_plain(dossier.metric))
     for axes in grid[-1]:
         axes.set_xlabel("real environment steps")
     return figure
 
 
-def _dress(axes: Axes, unit: Unit) -> None:
+def _dress(axes: Axes, unit: Unit, runs: Sequence[RunRecord]) -> None:
+    """Ticks, and a panel as high as what the runs reached: a band of few seeds may leave it."""
     axes.xaxis.set_major_formatter(lambda x, _: short(x))
     if unit.is_share:
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f}%")
+        return
+    values = np.concatenate([np.zeros(0), *(run.trace.value for run in runs)])
+    values = values[np.isfinite(values)]
+    if len(values) and np.ptp(values) > 0:
+        margin = 0.06 * np.ptp(values)
+        axes.set_ylim(values.min() - margin, values.max() + margin)
 
 
 def _side(axes: Axes, arm: ArmRecord, task: str, colour: str, unit: Unit) -> None:
