@@ -79,4 +79,6 @@ def batch(made: DreamerAgent, seed: int = 0) -> Batch:
 
 def trace(made: DreamerAgent, updates: int = 4) -> Trace:
     """Everything observable of a few updates on made-up batches."""
-    return traced(made, batch, updates)
+    seen = traced(made, batch, updates)
+    assert "writeback" in seen  # every update gives replay its fresh latents
+    return seen

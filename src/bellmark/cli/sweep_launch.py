@@ -131,8 +131,8 @@ def _refused(runs: Sequence[Run], now: str, kind: str, what: str) -> list[str]:
         return []
     names = ", ".join(sorted({code for codes in others for code in codes}))
     return [
-        f"{some(len(others), kind)} ({names}) {what}, and such a "
-        "verdict is refused: run all anew in another folder (--runs), or launch from a checkout of that commit"
+        f"{some(len(others), kind)} ({names}) {what}, and such a verdict is refused: "
+        "run all anew in another folder (--runs), or launch from a checkout of that commit"
     ]
 
 
