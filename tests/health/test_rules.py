@@ -145,6 +145,16 @@ def test_a_value_that_closes_in_on_the_return_does_not_feed_on_itself() -> None:
     assert diagnose(falling, ["value_bias"]) == []
 
 
+def test_a_spread_that_varies_by_chance_is_not_thrown_to_and_fro() -> None:
+    """Of three independent rows each order is as probable, and in four of the six orders the middle one is a turn."""
+    by_chance = np.random.default_rng(0).normal(-1, 0.5, 3000)
+    turns = np.mean(np.diff(np.sign(np.diff(by_chance))) != 0)
+    assert turns == pytest.approx(2 / 3, abs=0.02)
+    seen = range(30, len(by_chance), 30)
+    told = [bool(diagnose(case({"policy/log_std": by_chance[at - 30 : at]}), ["log_std_oscillation"])) for at in seen]
+    assert np.mean(told) < 0.05
+
+
 def test_churn_counts_per_hundred_updates_and_only_where_it_scores() -> None:
     (finding,) = diagnose(ill("policy_churn"), ["policy_churn"])
     assert finding.evidence["churn"] == pytest.approx(500 / (190_000 / 39))  # 5 nats in 4,872 updates

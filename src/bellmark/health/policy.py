@@ -9,7 +9,7 @@ import numpy as np
 from bellmark.health.case import Case, Finding, onset, robust_z, running_median, updates_at
 
 ENTROPY_GONE = 0.05  # of its value at the start, for choices
-SWINGS, SWING_SIZE, SWING_ROWS = 0.6, 0.5, 30
+SWINGS, SWING_SIZE, SWING_ROWS = 0.85, 0.5, 30
 SPIKE = 6.0
 FEW_GOOD, MANY_GOOD = 0.3, 0.7
 CHURN, CHURN_CHECKS, CHURN_AFTER = 0.05, 5, 500  # nats per 100 updates; evaluations; updates
@@ -77,6 +77,8 @@ def entropy_collapse(case: Case) -> Finding | None:
 
 def log_std_oscillation(case: Case) -> Finding | None:
     """Symptom: the policy's spread swings up and down by half a nat and more.
+
+    More than 85% of the rows must turn: rows that know nothing of each other turn two times in three.
 
     Causes: an entropy term and an improvement term that pull in turns, with too large a policy learning rate; a scale
     of the policy loss that follows its own noise.
