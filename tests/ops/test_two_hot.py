@@ -57,6 +57,15 @@ def test_numbers_beyond_the_axis_stand_at_its_ends(bins):
     torch.testing.assert_close(weights[1], torch.eye(bins.count)[-1])
 
 
+@BOTH
+def test_what_is_no_number_stays_none(bins):
+    """A diverged learner must be told so by its loss, not stumble over an index."""
+    ill, logits = torch.tensor([math.nan, 1.0]), torch.zeros(2, bins.count)
+    assert encode(bins, ill).isfinite().all(-1).tolist() == [False, True]
+    assert cross_entropy(bins, logits, ill).isfinite().tolist() == [False, True]
+    assert encode(bins, torch.tensor([math.inf, -math.inf]))[:, [-1, 0]].tolist() == [[1, 0], [0, 1]]
+
+
 def test_zero_logits_are_zero():
     assert (DREAMER.decode(torch.zeros(3, 255)) == 0).all()  # exactly: mirrored bins cancel
     assert TDMPC.decode(torch.zeros(3, 101)).abs().max() < 1e-6

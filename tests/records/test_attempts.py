@@ -86,3 +86,9 @@ def test_attempts_count_whose_work_later_ones_went_on_with(
 ) -> None:
     attempts = [Attempt(number=i, resumed_from=step, began="") for i, step in enumerate(began)]
     assert tuple(attempt.number for attempt in standing(attempts)) == count
+
+
+def test_updates_between_two_steps_are_work_too() -> None:
+    began = ((None, 0), (100, 0), (100, 40), (100, 40), (100, 90))
+    attempts = [Attempt(number=i, resumed_from=s, resumed_updates=u, began="") for i, (s, u) in enumerate(began)]
+    assert [attempt.number for attempt in standing(attempts)] == [0, 1, 3, 4]

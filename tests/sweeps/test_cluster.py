@@ -122,7 +122,7 @@ def test_a_run_that_asks_for_it_is_called_again(sweep_of: Make, tmp_path: Path, 
 def test_calls_that_lead_nowhere_end(sweep_of: Make, tmp_path: Path, cluster: Processes) -> None:
     outcome = launch(sweep_of(seeds=[1], set={"behave": "stuck"}), tmp_path / "runs", cluster)
     assert (outcome.exit_code, len(cluster.submitted)) == (1, 4)  # the first got one step further than nothing
-    assert "3 times in a row without a step forward" in next(iter(outcome.failed.values()))
+    assert "3 times in a row, and got no further" in next(iter(outcome.failed.values()))
 
 
 def test_failures_refusals_and_hopeless_jobs_leave_the_rest_alone(
@@ -193,18 +193,18 @@ def made(sweep_of: Make, root: Path, **knobs: Any) -> Path:
 def test_a_cell_leaves_a_note_of_how_it_ended(sweep_of: Make, tmp_path: Path) -> None:
     folder = made(sweep_of, tmp_path, behave="requeue")
     assert cell(folder)() == 75
-    assert read_note(folder) == Note(code=75, step=-1)
+    assert read_note(folder) == Note(code=75, reached=(-1, 0))
     assert cell(folder)() == 75
-    assert read_note(folder) == Note(code=75, step=-1, fruitless=1)  # the fake saves no checkpoint
+    assert read_note(folder) == Note(code=75, reached=(-1, 0), fruitless=1)  # the fake saves no checkpoint
     assert cell(folder)() == 0
 
 
 def test_a_cell_that_gets_nowhere_gives_up(sweep_of: Make, tmp_path: Path) -> None:
     folder = made(sweep_of, tmp_path)
-    (folder / ".cell.json").write_text(f'{{"code": 75, "step": -1, "fruitless": {FRUITLESS}}}')
+    (folder / ".cell.json").write_text(f'{{"code": 75, "reached": [-1, 0], "fruitless": {FRUITLESS}}}')
     assert cell(folder)() == 1
     note = read_note(folder)
-    assert note is not None and "times in a row without a new checkpoint" in note.reason
+    assert note is not None and "times in a row and got no further" in note.reason
     (folder / ".cell.json").write_text("torn by hand")
     assert cell(folder)() == 0
 

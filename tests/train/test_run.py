@@ -8,15 +8,30 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from small_run import made
+from tdmpc_small import TINY
 
+from bellmark.agents.tdmpc import model
+from bellmark.cli.families import resolve
+from bellmark.cli.train import run_folder
 from bellmark.errors import UserError
-from bellmark.records import Run
+from bellmark.records import Checkpoint, CheckpointStore, Run, standing
+from bellmark.train import checkpoint
 from bellmark.train.run import DONE, REQUEUE, Stopped, StopRequest, execute
+
+BURST = (
+    "task=probe", "task.name=policy-from-obs", "model.size=1", "slices.size=8", "slices.horizon=1", "steps=40",
+    "planner.samples=16", "planner.elites=6", "planner.policy_plans=4", "planner.iterations=2", "planner.horizon=1",
+    "collect.random_steps=20", "collect.pretrain=30", "collect.insert_every=1", "collect.log_every=20",
+    "evaluation.every=20", "evaluation.episodes=2", "checkpoints.seconds=0",
+)  # fmt: skip
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -96,6 +111,53 @@ def test_kill_9_loses_at_most_what_came_after_the_last_checkpoint(tmp_path: Path
         process.communicate(timeout=60)
     assert execute(cut) == DONE
     assert curves(cut) == curves(whole)
+
+
+def test_a_burst_of_updates_is_saved_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its 20th step this run owes 30 updates at once; it dies after every 9th save, before it can say a word."""
+
+    class Killed(BaseException):
+        pass
+
+    burst = resolve("tdmpc2", BURST)
+    whole, cut = (run_folder(burst, tmp_path / name) for name in ("whole", "cut"))
+    monkeypatch.setitem(model.SIZES, 1, TINY)
+    monkeypatch.setattr("bellmark.train.online.SLICE", 0.0)  # a look after each update
+    execute(whole)
+    right, saves = CheckpointStore.save, itertools.count(1)
+
+    def save(store: CheckpointStore, *what: Any, **more: Any) -> Checkpoint:
+        made = right(store, *what, **more)
+        if next(saves) % 9 == 0:
+            raise Killed
+        return made
+
+    monkeypatch.setattr("bellmark.train.run.MOST_SAVING", 1e9)
+    monkeypatch.setattr(CheckpointStore, "save", save)
+    while Run(cut).status.state != "done":
+        with suppress(Killed):
+            execute(cut)
+    at = [(attempt.resumed_from, attempt.resumed_updates) for attempt in Run(cut).attempts()]
+    assert sum(step == 20 and 0 < updates < 30 for step, updates in at) >= 3, at
+    assert at[1:] == sorted(set(at[1:])) and len(standing(Run(cut).attempts())) == len(at)
+    assert curves(cut) == curves(whole)
+
+
+def test_a_burst_that_diverges_ends_the_run_before_a_checkpoint_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row would be due at step 40: saves between rows are no less careful."""
+    monkeypatch.setitem(model.SIZES, 1, TINY)
+    monkeypatch.setattr("bellmark.train.online.SLICE", 0.0)
+    monkeypatch.setattr("bellmark.train.run.MOST_SAVING", 1e9)
+    wild = ("optimizer.lr=1e30", "optimizer.clip=1e30", "collect.log_every=40", "evaluation.every=40")
+    folder = run_folder(resolve("tdmpc2", [*BURST, *wild]), tmp_path)
+    with pytest.raises(UserError, match=r"loss/\w+ is (nan|inf) at step 20: learning has diverged"):
+        execute(folder)
+    last = Run(folder).last_checkpoint()
+    assert last is not None and last.step <= 20
+    state = checkpoint.unpack(last.read(), last.path.name)["state"]
+    assert all(torch.isfinite(total) for total in state["tally"]["sums"].values())
 
 
 def test_a_start_checkpoint_of_another_model_is_refused_with_the_difference(tmp_path: Path) -> None:

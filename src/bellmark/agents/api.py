@@ -82,7 +82,9 @@ class Evaluation(Config):
 class Checkpoints(Config):
     """What is kept on disk besides the last and the best checkpoint."""
 
-    seconds: float = knob(15.0, "at the end of an iteration, save when this much time has passed", unit="s", ge=0)
+    seconds: float = knob(
+        15.0, "save when this much time has passed, and so much that saving takes 3% of it at most", unit="s", ge=0
+    )
     every: int = knob(0, "also keep one each time this many real steps have passed; 0 keeps last and best only", ge=0)
 
 

@@ -65,7 +65,7 @@ class SymlogBins:
         width = (self.high - self.low) / (self.count - 1)
         position = ((symlog(x) - self.low) / width).clamp(0, self.count - 1)
         index = position.floor().clamp_(max=self.count - 2)
-        return Place(index.long(), position - index)
+        return Place(index.long().clamp_(min=0), position - index)  # what is no number has some bin, and such a weight
 
     def decode(self, logits: Float[Tensor, "*B K"]) -> Float[Tensor, "*B"]:
         """symexp of the mean bin."""

@@ -22,6 +22,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     resumed_from: int | None = None  # real environment steps of the checkpoint that it went on from; None: from scratch
+    resumed_updates: int = 0  # updates of the learner at that checkpoint
     began: str  # ISO 8601, UTC
     commit: str | None = None
     changes: str = ""  # the file beside it with the uncommitted changes; empty when there were none
@@ -31,11 +32,16 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     command: list[str] = msgspec.field(default_factory=list)
 
 
-def sign(folder: Path, number: int, resumed_from: int | None, device: str, origin: Provenance) -> None:
-    """Append an attempt; its uncommitted changes get a file of their own unless they are those of the run's."""
+def sign(folder: Path, number: int, resumed_from: tuple[int | None, int], device: str, origin: Provenance) -> None:
+    """Append an attempt; its uncommitted changes get a file of their own unless they are those of the run's.
+
+    Args:
+        resumed_from: steps (None: from scratch) and updates of the checkpoint that it goes on from.
+    """
     attempt = Attempt(
         number=number,
-        resumed_from=resumed_from,
+        resumed_from=resumed_from[0],
+        resumed_updates=resumed_from[1],
         began=now_utc(),
         commit=origin.commit,
         changes=_kept(folder, number, origin.dirty_diff),
@@ -76,8 +82,8 @@ def standing(attempts: Sequence[Attempt]) -> list[Attempt]:
     return kept[::-1]
 
 
-def _start(attempt: Attempt) -> int:
-    return -1 if attempt.resumed_from is None else attempt.resumed_from
+def _start(attempt: Attempt) -> tuple[int, int]:
+    return -1 if attempt.resumed_from is None else attempt.resumed_from, attempt.resumed_updates
 
 
 def _kept(folder: Path, number: int, diff: str) -> str:

@@ -1,9 +1,9 @@
 """Checkpoints that are whole or not there: temporary file, fsync, rename, fsync of the folder.
 
 checkpoints/step_000050000.pt is the data; step_000050000.json its facts (size, checksum, metric), written first, so
-that data without facts never counts. last.json and best.json repeat the facts of the newest and of the best for people
-and scripts. Kept are the newest, the one before it (the spare that a damaged newest needs), the best, and every n
-steps.
+that data without facts never counts. Another save of that step, in a burst of updates, is step_000050000_8.pt, by its
+order. last.json and best.json repeat the facts of the newest and of the best for people and scripts. Kept are the
+newest, the one before it (the spare that a damaged newest needs), the best, and every n steps.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     step: int
     order: int  # counts the saves of a run: newest is not the highest step after a resume from further back
+    updates: int = 0  # of the learner so far, where it counts them: many may lie between two steps
     bytes: int
     crc32: int
     metric: float | None
@@ -81,34 +82,55 @@ class CheckpointStore:
         self.folder = Path(folder)
         self.mode = mode
 
-    def save(self, step: int, data: bytes, *, metric: float | None = None, keep_every: int | None = None) -> Checkpoint:
+    def save(
+        self,
+        step: int,
+        data: bytes,
+        *,
+        metric: float | None = None,
+        keep_every: int | None = None,
+        updates: int = 0,
+    ) -> Checkpoint:
         """Store `data` under `step`, then drop what need not be kept.
 
         Args:
             step: real environment steps so far.
             data: the serialised state.
             metric: the declared metric at this step; None, or one that is not finite, never counts as best.
-            keep_every: checkpoints whose step is a multiple of this stay for good.
+            keep_every: the newest checkpoint of every step that is a multiple of this stays for good.
+            updates: of the learner so far.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for stale in leftovers(self.folder):
             stale.unlink(missing_ok=True)
         value = None if metric is None or not math.isfinite(metric) else float(metric)
-        order = 1 + max((c.facts.order for c in self.all()), default=0)
-        name = f"step_{step:09d}.pt"
+        former = self.all()
+        order = 1 + max((c.facts.order for c in former), default=0)
+        again = any(c.step == step for c in former)
         facts = Facts(
-            file=name, step=step, order=order, bytes=len(data), crc32=zlib.crc32(data), metric=value, saved=time.time()
+            file=f"step_{step:09d}_{order}.pt" if again else f"step_{step:09d}.pt",
+            step=step,
+            order=order,
+            updates=updates,
+            bytes=len(data),
+            crc32=zlib.crc32(data),
+            metric=value,
+            saved=time.time(),
         )
-        saved = Checkpoint(self.folder / name, facts)
+        saved = Checkpoint(self.folder / facts.file, facts)
         write_atomic(saved.path.with_suffix(".json"), pretty(facts))
         write_atomic(saved.path, data)
         self._settle(keep_every)
         return saved
 
     def all(self) -> list[Checkpoint]:
-        """Every checkpoint with its data, in order of step; checksums are left unread."""
+        """Every checkpoint with its data, in order of step, then of saving; checksums are left unread."""
         found = [c for c in map(self._open, self.folder.glob("step_*.json")) if c is not None]
-        return sorted(found, key=lambda c: c.step)
+        return sorted(found, key=lambda c: (c.step, c.facts.order))
+
+    def furthest(self) -> tuple[int, int]:
+        """The most steps, and updates of the learner at these, that any checkpoint has; (-1, 0) without one."""
+        return max(((c.step, c.facts.updates) for c in self.all()), default=(-1, 0))
 
     def last(self) -> Checkpoint | None:
         """The newest checkpoint that can be read whole; damaged ones are skipped with a warning."""
@@ -131,8 +153,10 @@ class CheckpointStore:
     def _settle(self, keep_every: int | None) -> None:
         newest, best = self._newest_first(), self._best_first()
         keep = {c.path for c in [*newest[:2], *best[:1]]}
+        if keep_every:
+            keep |= {c.path for c in {c.step: c for c in reversed(newest) if c.step % keep_every == 0}.values()}
         for checkpoint in newest:
-            if checkpoint.path not in keep and not (keep_every and checkpoint.step % keep_every == 0):
+            if checkpoint.path not in keep:
                 checkpoint.path.unlink(missing_ok=True)
                 checkpoint.path.with_suffix(".json").unlink(missing_ok=True)
         write_atomic(self.folder / LAST, pretty(newest[0].facts))

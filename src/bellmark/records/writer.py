@@ -116,10 +116,10 @@ class RunWriter:
         """Whether `finish` has been called."""
         return self._metrics_file < 0
 
-    def resume(self, step: int) -> None:
+    def resume(self, step: int, updates: int = 0) -> None:
         """Say that this attempt continues from a checkpoint at `step`: earlier rows past it no longer count."""
         self.resumed_step = step
-        self._sign(step)
+        self._sign(step, updates)
         self._write_row(encode_resume(step, self.attempt))
         self._heart.move(step=step)
         self.note(f"attempt {self.attempt} continues from step {step}")
@@ -155,16 +155,22 @@ class RunWriter:
         _append(self._log_file, f"{now_utc()} {text.rstrip()}\n".encode())
 
     def checkpoint(
-        self, step: int, data: bytes, *, metric: float | None = None, keep_every: int | None = None
+        self,
+        step: int,
+        data: bytes,
+        *,
+        metric: float | None = None,
+        keep_every: int | None = None,
+        updates: int = 0,
     ) -> Checkpoint:
         """Save a checkpoint, after the metrics that led to it have reached the disk."""
         os.fsync(self._metrics_file)
-        return self.checkpoints.save(step, data, metric=metric, keep_every=keep_every)
+        return self.checkpoints.save(step, data, metric=metric, keep_every=keep_every, updates=updates)
 
-    def _sign(self, resumed_from: int | None) -> None:
+    def _sign(self, resumed_from: int | None, updates: int = 0) -> None:
         """Before the first row: say what this attempt is made by, and where it began."""
         if self._origin is not None:
-            sign(self.path, self.attempt, resumed_from, self._device, self._origin)
+            sign(self.path, self.attempt, (resumed_from, updates), self._device, self._origin)
             self._origin = None
 
     def _write_row(self, line: bytes) -> None:

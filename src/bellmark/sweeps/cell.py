@@ -32,15 +32,17 @@ NOTE = ".cell.json"
 HEEDED = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 POLL_SECONDS = 0.2
 PATIENCE = 90.0  # seconds for the writer of a former attempt, orphaned by the loss of its node, to save itself
-FRUITLESS = 10  # calls in a row without a new checkpoint until a run counts as failed: a cluster may preempt often
+FRUITLESS = (
+    10  # calls in a row without a checkpoint further on until a run counts as failed: a cluster may preempt often
+)
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
     """`.cell.json`: how the last call of the runner went."""
 
     code: int | None = None  # exit code; None while it works, and for good when it was killed
-    step: int = -1  # of the newest checkpoint when it began
-    fruitless: int = 0  # calls in a row before this one that brought no new checkpoint
+    reached: tuple[int, int] = (-1, 0)  # steps and updates of the furthest checkpoint when it began
+    fruitless: int = 0  # calls in a row before this one that brought no checkpoint further on
     reason: str = ""  # why the run was not called again
 
 
@@ -83,7 +85,7 @@ class Cell:
                 return REQUEUE
             note = _begin(folder)
             if note.fruitless > FRUITLESS:
-                return self._end(note, FAILED, f"called {note.fruitless} times in a row without a new checkpoint")
+                return self._end(note, FAILED, f"called {note.fruitless} times in a row and got no further")
             _await_former(folder, asked)
             if asked:
                 return self._end(note, REQUEUE)
@@ -136,9 +138,9 @@ _ORPHANED = threading.Event()  # of this process: a cell is frozen, so that it c
 def _begin(folder: Path) -> Note:
     """The note of this call; what was there says whether the calls before it got anywhere."""
     former = read_note(folder)
-    step = max((saved.step for saved in CheckpointStore(folder / CHECKPOINTS).all()), default=-1)
-    fruitless = former.fruitless + 1 if former is not None and step <= former.step else 0
-    note = Note(step=step, fruitless=fruitless)
+    reached = CheckpointStore(folder / CHECKPOINTS).furthest()
+    fruitless = former.fruitless + 1 if former is not None and reached <= former.reached else 0
+    note = Note(reached=reached, fruitless=fruitless)
     write_atomic(folder / NOTE, msgspec.json.encode(note))
     return note
 

@@ -29,6 +29,7 @@ from bellmark.sweeps.launch import (
     Stop,
     created,
     line_of,
+    reached,
     stopped,
     why,
 )
@@ -39,7 +40,7 @@ from bellmark.sweeps.session import cancel, cancelled, session
 from bellmark.sweeps.work import ENDED, Plan
 
 SHOW_SECONDS = 1.0
-FRUITLESS = 3  # jobs in a row that vanished, or asked to be called again, without a step forward
+FRUITLESS = 3  # jobs in a row that vanished, or asked to be called again, and got no further
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ class _Flight:
     """A run that has a job, or had one a moment ago."""
 
     line: Line
+    began_at: tuple[int, int]  # steps and updates
     gone: float | None = None  # when it was first missed
-    from_step: int = 0
 
 
 @dataclass
@@ -169,7 +170,7 @@ class _Launch:
         """Follow the jobs of an earlier launch instead of submitting their runs again."""
         for line in self.lines:
             if _place(line) in jobs and line.state in ("waiting", "elsewhere"):
-                self.flights[_place(line)] = _Flight(line, from_step=line.step)
+                self.flights[_place(line)] = _Flight(line, reached(line.run.dir))
                 line.state = "queued"
         if self.flights:
             self.view.say(f"{len(self.flights)} jobs of an earlier launch are followed")
@@ -187,7 +188,7 @@ class _Launch:
             self._fail(line, BAD_INPUT, str(error))
             return
         line.state = "queued"
-        self.flights[folder] = _Flight(line, from_step=former_status(run.dir).step)
+        self.flights[folder] = _Flight(line, reached(run.dir))
         self.view.say(f"{run.name}: {self.cluster.name} job {number}")
 
     def _look(self) -> None:
@@ -235,14 +236,14 @@ class _Launch:
         elif self.stop.asked or self.cancelled:
             line.state = "preempted" if code == REQUEUE else "lost"
         else:
-            self.fruitless[run.name] = 0 if line.step > flight.from_step else self.fruitless[run.name] + 1
+            self.fruitless[run.name] = 0 if reached(run.dir) > flight.began_at else self.fruitless[run.name] + 1
             what = "its job ended without a word" if code is None else f"saved at step {line.step:,}"
             if self.fruitless[run.name] < FRUITLESS:
                 line.state = "waiting"
                 self.queue.append(line)
                 self.view.say(f"{run.name}: {what}; submitted again")
             else:
-                self._fail(line, REQUEUE, f"{what}, {FRUITLESS} times in a row without a step forward")
+                self._fail(line, REQUEUE, f"{what}, {FRUITLESS} times in a row, and got no further")
 
     def _leave(self) -> bool:
         """Heed Ctrl-C and cancellation; whether to leave now."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import FrameType
 
 from bellmark.errors import UserError
-from bellmark.records import Provenance, RunMeta, create_run, now_utc, read_status
+from bellmark.records import CheckpointStore, Provenance, RunMeta, create_run, now_utc, read_status
+from bellmark.records.layout import CHECKPOINTS
 from bellmark.records.liveness import former_status
 from bellmark.records.space import full_message, is_full, out_of_room
 from bellmark.sweeps.progress import Line
@@ -118,6 +119,11 @@ def created(plan: Plan, run: PlannedRun, device: str, origin: Provenance) -> Non
     except OSError as error:
         text = full_message(plan.home) if is_full(error) else f"{run.dir} cannot be written: {error.strerror}"
         raise UserError(text) from None
+
+
+def reached(folder: Path) -> tuple[int, int]:
+    """How far a run has come: its steps, and the learner's updates at its furthest checkpoint."""
+    return former_status(folder).step, CheckpointStore(folder / CHECKPOINTS).furthest()[1]
 
 
 def stopped(folder: Path) -> str:

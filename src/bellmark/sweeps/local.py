@@ -31,6 +31,7 @@ from bellmark.sweeps.launch import (
     Stop,
     created,
     line_of,
+    reached,
     stopped,
     why,
 )
@@ -42,7 +43,7 @@ from bellmark.sweeps.work import ENDED, Plan
 
 POLL_SECONDS = 0.05
 SHOW_SECONDS = 0.5
-FRUITLESS = 3  # requeues in a row without a step forward until a run counts as failed
+FRUITLESS = 3  # requeues in a row that got no further until a run counts as failed
 
 
 @dataclass
@@ -50,7 +51,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     line: Line
     seat: Seat
-    from_step: int
+    began_at: tuple[int, int]  # steps and updates
 
 
 def launch_local(
@@ -151,7 +152,7 @@ class _Launch:
         if seat.cpus:
             os.sched_setaffinity(process.pid, seat.cpus)
         line.start()
-        self.workers.append(_Worker(process, line, seat, read_status(run.dir).step))
+        self.workers.append(_Worker(process, line, seat, reached(run.dir)))
 
     def _collect(self) -> None:
         """Take in the workers that have ended."""
@@ -177,13 +178,13 @@ class _Launch:
         elif code == REQUEUE and self.stop.asked:
             line.state = "preempted"
         elif code == REQUEUE:
-            self.fruitless[run.name] = 0 if line.step > worker.from_step else self.fruitless[run.name] + 1
+            self.fruitless[run.name] = 0 if reached(run.dir) > worker.began_at else self.fruitless[run.name] + 1
             if self.fruitless[run.name] < FRUITLESS:
                 line.state = "waiting"
                 self.queue.append(line)
                 self.view.say(f"{run.name}: saved at step {line.step:,} and asks to be called again")
             else:
-                self._fail(line, code, f"asked {FRUITLESS} times to be called again without a step forward")
+                self._fail(line, code, f"asked {FRUITLESS} times in a row to be called again and got no further")
         elif code < 0 and self.stop.asked:  # killed by us, or asked before it could listen
             line.state = "lost"
         else:

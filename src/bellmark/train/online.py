@@ -98,7 +98,7 @@ class Online:
         return {}
 
     def iterate(self) -> Metrics:
-        """Work for a short while; returns a row of metrics where one is due, else nothing."""
+        """Work for a short while; returns a row of metrics where one is due or a loss is no number, else nothing."""
         until = time.monotonic() + SLICE
         while True:
             if self._owed < 1 or not self._update():
@@ -108,7 +108,7 @@ class Online:
                     return self._row()
                 self._step()
             if time.monotonic() > until:
-                return {}
+                return self._row() if self._tally.diverged else {}
 
     def steps_taken(self) -> Metrics:
         """Agent steps, simulator steps and updates so far."""
@@ -237,6 +237,12 @@ class Tally:
             former = self._sums.get(name)
             self._sums[name] = value.detach().double() if former is None else former + value.detach()
             self._counts[name] = self._counts.get(name, 0) + 1
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss has been no number since the last row."""
+        losses = [total for name, total in self._sums.items() if name.startswith("loss/")]
+        return bool(losses) and not torch.stack(losses).isfinite().all()
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:

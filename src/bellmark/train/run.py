@@ -35,6 +35,7 @@ BRIEF = (  # what a live table shows of a run
     *("replay/ratio", "throughput/updates", "throughput/transitions"),
 )
 
+MOST_SAVING = 0.03  # of the time that a run takes
 PREPARED = "critic/prepared"  # share of what is learned before the first step
 Show = Callable[[int, int, Metrics], None]  # (step, total, newest metrics)
 Say = Callable[[str], None]  # a line about the run for whoever started it; log.txt has it too
@@ -170,6 +171,7 @@ class Loop:
         self.ill = ""  # why the doctor ended the run; empty while it has not
         self._eval_env = config.task.make(config.evaluation.episodes, threads)
         self._saved_at = time.monotonic()
+        self._saving = 0.0  # seconds that the newest save took
         self._judged_at = 0  # step of the newest evaluation
         self._reached = 0  # evaluations in a row that were good enough to stop
         self._row: Metrics = {}  # the newest row, while it waits for its evaluation
@@ -210,7 +212,7 @@ class Loop:
             self._agent.load_state_dict(state)
             self._judged_at, self._reached, self._row = state["judged_at"], state["reached"], state["row"]
             self._watcher.load_state_dict(state.get("watcher", {}))
-            self._record.resume(self._agent.step)
+            self._record.resume(self._agent.step, self._updates)
         self._begun = True
 
     def _preparing(self, share: float) -> None:
@@ -220,13 +222,15 @@ class Loop:
         self._show(0, self._agent.total, {PREPARED: share})
 
     def _finish_row(self) -> None:
-        """Judge where that is due, log the row, save where that is due.
+        """Judge where that is due, log the row, save where that is due: between rows too, which may lie hours apart.
 
         Raises:
             UserError: learning has diverged; no checkpoint keeps what is left of it.
         """
         if not self._row:
             self._beat()
+            if self._save_due:
+                self._save()
             return
         if lost := diverged(self._row, self._agent.step):
             self._log(self._row)
@@ -238,7 +242,7 @@ class Loop:
             self._reached = self._config.evaluation.stop.count(self._reached, judged)
         self._log({**self._row, **judged})
         self._row = {}
-        if due or time.monotonic() - self._saved_at > self._config.checkpoints.seconds:
+        if due or self._save_due:
             self._save(judged.get(self._config.headline, judged.get("eval/return")))
         if due:
             self.ill = self._doctor.examine()
@@ -265,11 +269,22 @@ class Loop:
     def _beat(self) -> None:
         self._record.beat(self._agent.step, self._agent.total, **self._news)
 
+    @property
+    def _updates(self) -> int:
+        return int(self._agent.steps_taken().get("steps/updates", 0))
+
+    @property
+    def _save_due(self) -> bool:
+        wait = max(self._config.checkpoints.seconds, self._saving / MOST_SAVING)
+        return time.monotonic() - self._saved_at > wait
+
     def _save(self, headline: float | None = None) -> None:
+        began = time.monotonic()
         state = {**self._agent.state_dict(), "judged_at": self._judged_at, "reached": self._reached}
         state["row"] = self._row
         state["watcher"] = self._watcher.state_dict()
         data = checkpoint.pack(self._config.family, self._config.tree(), state)
         keep_every = self._config.checkpoints.every or None
-        self._record.checkpoint(self._agent.step, data, metric=headline, keep_every=keep_every)
+        self._record.checkpoint(self._agent.step, data, metric=headline, keep_every=keep_every, updates=self._updates)
         self._saved_at = time.monotonic()
+        self._saving = self._saved_at - began
