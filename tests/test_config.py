@@ -92,10 +92,13 @@ def test_overrides_apply_in_order_and_the_last_wins() -> None:
     assert build(Root, {}, ["seed=2", "seed=3"]).seed == 3
 
 
-def test_choosing_another_option_drops_the_former_ones_knobs() -> None:
+def test_choosing_another_option_changes_nothing_that_both_have() -> None:
+    # otherwise a sweep over `update: [ppo, awr]` would change the number of epochs too, and say so nowhere
     tree = {"update": {"kind": "ppo", "clip": 0.1, "epochs": 99}}
-    # `epochs` exists in both, but 99 was said of ppo
-    assert build(Root, tree, ["update=awr"]).update == Awr()
+    assert build(Root, tree, ["update=awr"]).update == Awr(epochs=99)
+    assert build(Root, tree, ["update=awr", "update.epochs=5"]).update == Awr(epochs=5)
+    # what was left at a default follows the option
+    assert build(Root, {"update": {"clip": 0.1}}, ["update=awr"]).update == Awr()
 
 
 @pytest.mark.parametrize("chosen", ["ppo", {"kind": "ppo"}, {}])

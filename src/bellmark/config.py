@@ -135,7 +135,9 @@ def _knob(path: str, field: FieldInfo, choice: str, below: list[type[Config]]) -
 def _type_name(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return " | ".join(str(a) for a in get_args(annotation))
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+    if isinstance(annotation, type):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "").replace("None", "null")
 
 
 def build(cls: type[C], tree: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> C:
@@ -172,7 +174,7 @@ def parse_value(text: str) -> Any:
 def set_path(cls: type[Config], tree: dict[str, Any], path: str, value: Any) -> None:
     """Set a dotted path in a partial tree in place.
 
-    A name given to an option chooses it: another one drops the former's knobs, the one already chosen keeps them.
+    A name given to an option chooses it. Of what had been set for the former one, the knobs that both have stay.
 
     Raises:
         UserError: the path names nothing, or belongs to an option that is not chosen.
@@ -198,14 +200,23 @@ def set_path(cls: type[Config], tree: dict[str, Any], path: str, value: Any) -> 
 
 
 def _choose(path: str, name: str, field: FieldInfo, former: Any) -> dict[str, Any]:
-    """The subtree of the option called `name`: the former one where it is of that kind, else nothing but the kind."""
+    """The subtree of the option called `name`, with what the former one's says of it."""
     below = branches(field)
     chosen = {kind_of(t) for t in below}
     if name not in chosen:
         raise _unknown_choice(path, name, chosen)
-    if isinstance(former, Mapping) and kind_of(_chosen(field, below, former)) == name:
-        return {**former, "kind": name}
-    return {"kind": name}
+    if not isinstance(former, Mapping):
+        return {"kind": name}
+    after = next(t for t in below if kind_of(t) == name)
+    return {**carried(_chosen(field, below, former), after, former), "kind": name}
+
+
+def carried(before: type[Config], after: type[Config], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs in one option's partial tree that another option has too, by name and type; of itself all."""
+    if before is after:
+        return dict(tree)
+    there = {key: field.annotation for key, field in after.model_fields.items() if key != "kind"}
+    return {k: v for k, v in tree.items() if k in there and before.model_fields[k].annotation == there[k]}
 
 
 def _descend(node: dict[str, Any], key: str, field: FieldInfo, path: str) -> dict[str, Any]:

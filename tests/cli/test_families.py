@@ -115,13 +115,13 @@ def test_a_recipe_extends_another_by_name_or_path(tmp_path) -> None:
     [
         ({"update": {"clip": 0.1}}, {"update": {"epochs": 9}}, {"kind": "ppo", "clip": 0.1, "epochs": 9}),
         ({"update": {"clip": 0.1}}, {"update": "ppo"}, {"kind": "ppo", "clip": 0.1}),
-        ({"update": {"clip": 0.1, "epochs": 9}}, {"update": "awr"}, {"kind": "awr"}),
+        ({"update": {"clip": 0.1, "epochs": 9}}, {"update": "awr"}, {"kind": "awr", "epochs": 9}),
         ({"update": {"clip": 0.1}}, {"update": {"kind": "awr", "beta": 2}}, {"kind": "awr", "beta": 2}),
         ({"update": "awr"}, {"update": {"beta": 2}}, {"kind": "awr", "beta": 2}),
         ({}, {"update": "awr"}, {"kind": "awr"}),
     ],
 )
-def test_overlay_merges_one_option_and_replaces_another(base: Any, top: Any, merged: Any) -> None:
+def test_overlay_merges_one_option_and_keeps_what_another_has_too(base: Any, top: Any, merged: Any) -> None:
     before = repr(base)
     assert overlay(Toy, base, top) == {"update": merged}
     assert repr(base) == before

@@ -79,5 +79,13 @@ def practice(made: TdmpcAgent) -> Practice:
     data = SLICES["single"](rollout, batch(made))
     data = data._replace(z_TBL=data.z_TBL.detach())
     return Practice(
-        made.nets, data, made.config.policy, made.gamma, 0.1, made.scales, made.step_weights, made.generator
+        nets=made.nets,
+        data=data,
+        config=made.config.policy,
+        gamma=made.gamma,
+        entropy=0.1,
+        largest_std=made.config.planner.max_std,
+        scales=made.scales,
+        step_weights=made.step_weights,
+        generator=made.generator,
     )

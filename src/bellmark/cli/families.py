@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from bellmark import yaml12
-from bellmark.config import Config, branches, build, fingerprint, kind_of, model_fingerprint, parse_value
+from bellmark.config import Config, branches, build, carried, fingerprint, kind_of, model_fingerprint, parse_value
 from bellmark.errors import UserError, unknown
 from bellmark.shipped import recipes_dir
 from bellmark.sweeps.overrides import as_text
@@ -181,7 +181,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def overlay(cls: type[Config], base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """`top` laid over `base`, partial trees of `cls`: groups merge, and another option drops the former's knobs."""
+    """`top` laid over `base`, partial trees of `cls`: groups merge; another option keeps the knobs that it has too."""
     merged = dict(base)
     for key, value in top.items():
         field = cls.model_fields.get(key)
@@ -195,7 +195,7 @@ def overlay(cls: type[Config], base: Mapping[str, Any], top: Mapping[str, Any]) 
         default = kind_of(type(field.default)) if isinstance(field.default, Config) else None
         former = old.get("kind", default)
         chosen = new.get("kind", former)
-        branch = next((t for t in below if kind_of(t) == chosen), below[0])
+        before, branch = (next((t for t in below if kind_of(t) == k), below[0]) for k in (former, chosen))
         kind = {"kind": chosen} if chosen is not None else {}
-        merged[key] = {**overlay(branch, old if chosen == former else {}, new), **kind}
+        merged[key] = {**overlay(branch, carried(before, branch, old), new), **kind}
     return merged

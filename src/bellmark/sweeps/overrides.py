@@ -78,7 +78,9 @@ def without_dead(base: Resolved, settings: Mapping[str, Any]) -> tuple[dict[str,
     for key, value in in_order(settings):
         if key in kinds and isinstance(value, str):
             if value != kinds[key]:
-                kinds.update({k.path: k.default for k in every if k.options and k.choice == f"{key}={value}"})
+                kept = {k.path for k in every if k.options and k.choice == f"{key}={kinds[key]}"}
+                fresh = [k for k in every if k.options and k.choice == f"{key}={value}" and k.path not in kept]
+                kinds.update({k.path: k.default for k in fresh})
             kinds[key] = value
         needed = _unmet(key, kinds, places)
         if needed:

@@ -53,6 +53,9 @@ class _Planner:
         kept = self._merge(ordered, runs)
         work = [run.fingerprint for run in runs[baseline.arm]]
         base = next(v for v in kept if [run.fingerprint for run in runs[v.arm]] == work)
+        if self._dead and kept == [base]:
+            missing = "; ".join(f"{key} belongs to {choice}" for key, choice in self._dead)
+            raise UserError(f"sweep {self._sweep.name} compares nothing: {missing}, which no cell chooses; set it too")
         cells = tuple(self._cell(v, runs[v.arm], runs[base.arm], v is base) for v in kept)
         self._check_design(cells, runs)
         return Plan(

@@ -189,6 +189,18 @@ def test_climbing_the_model_value():
     assert found.loss.item() == pytest.approx((weight * states[0].mean(1)).sum().item(), rel=1e-5)
 
 
+def test_a_clipped_policy_has_no_jacobian():
+    # log N(0; s = 1) = -ln(2 pi) / 2 for each of two actions; clipping has no density to correct (BMPC, section 2)
+    made = agent("model.policy=clipped", "policy.jacobian=1")
+    on = practice(made)
+    drawn = on.draw(made.nets.world.policy, on.data.z_TBL, 1)
+    noise = (drawn.action - drawn.gaussian.mean) / drawn.gaussian.log_std.exp()
+    inside = (drawn.action.abs() < 1).all(-1)
+    log_prob = -(noise.square() / 2 + drawn.gaussian.log_std + math.log(2 * math.pi) / 2).sum(-1)
+    assert inside.any()
+    torch.testing.assert_close(drawn.entropy[inside], -2 * log_prob[inside], rtol=1e-4, atol=1e-4)
+
+
 def test_entropy_bonus_is_that_of_the_official_code():
     made = agent()
     drawn = practice(made).draw(made.nets.world.policy, torch.zeros(1, 16), 1)
@@ -214,6 +226,9 @@ def test_imitating_a_plan():
     kl = math.log(e / s) + (s * s + 0.25) / (2 * e * e) - 0.5
     found = imitate(on, made.nets.world.policy, made.config.policy.improvement)
     assert torch.allclose(found.states, torch.tensor(kl), atol=1e-5)
+    wide = made.config.policy.improvement.model_copy(update={"std_scale": 5.0})  # 10, cut at the planner's 2
+    kl_wide = math.log(2 / s) + (s * s + 0.25) / (2 * 4) - 0.5
+    assert torch.allclose(imitate(on, made.nets.world.policy, wide).states, torch.tensor(kl_wide), atol=1e-5)
     other = made.config.policy.improvement.model_copy(update={"order": "expert_policy"})
     reverse = math.log(s / e) + (e * e + 0.25) / (2 * s * s) - 0.5
     assert torch.allclose(imitate(on, made.nets.world.policy, other).states, torch.tensor(reverse), atol=1e-4)

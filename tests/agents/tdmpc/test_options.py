@@ -68,6 +68,7 @@ OTHER: dict[str, str] = {  # where `Matrix` finds no value that makes a differen
     "policy.explorer.heads.dynamics": "min",
     "reanalysis.policy_plans": "2",
     "model.size": "5",
+    "model.policy.reanalysis_log_std_min": "null",
 }
 MATRIX = Matrix(Tdmpc, BASES, config, agent, trace, 4, ELSEWHERE, COMPANIONS, OTHER)
 

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from bellmark.agents.tdmpc.config import Tdmpc
+from bellmark.agents.tdmpc.improvement import Both
+from bellmark.agents.tdmpc.model import Clipped
 from bellmark.agents.tdmpc.names import NAMES, translate
+from bellmark.agents.tdmpc.planning import Lazy
 from bellmark.cli.families import Resolved, resolve
 from bellmark.config import knobs
 from bellmark.errors import UserError
@@ -178,6 +181,43 @@ def test_translating():
         translate({"tau": 0.1, "target.slow_rate": 0.2})
     with pytest.raises(UserError, match=r"ac_utd_multiplier has no counterpart here: write cadence\.value"):
         translate({"ac_utd_multiplier": 2})
+    with pytest.raises(UserError, match="planner_value_std_coef_eval=pess stands for a number: write the number"):
+        translate({"planner_value_std_coef_eval": "pess"})
+    neutral = {"ac_utd_multiplier": 1, "mpc": True, "hot_buffer_enabled": False, "pi_rollout_horizon": 1}
+    assert translate({**neutral, "bmpc_policy_parameterization": None, "seed": 3}) == {"seed": 3}
+    assert resolve("svg_ensemble", ["mpc=true", "utd_ratio=4"]).tree == resolve("svg_ensemble").tree
+
+
+def test_imitation_brings_the_renewal_of_plans_and_value_gradients_leave_it() -> None:
+    theirs = ["policy_optimization_method=distillation", "bmpc_policy_parameterization=true"]
+    config = resolve("svg_ensemble", theirs).config
+    assert isinstance(config, Tdmpc) and isinstance(config.reanalysis, Lazy)
+    assert (config.reanalysis.interval, config.reanalysis.states, config.reanalysis.slices) == (10, 60, True)
+    policy = config.model.policy
+    assert isinstance(policy, Clipped)
+    assert (policy.log_std_min, policy.log_std_max, policy.reanalysis_log_std_min) == (-5, 1, None)
+    back = resolve("bmpc_equivalence", ["policy_optimization_method=svg"]).config
+    assert isinstance(back, Tdmpc) and back.reanalysis.kind == "never"
+    both = resolve("bmpc_equivalence", ["policy_optimization_method=both"]).config
+    assert isinstance(both, Tdmpc) and isinstance(both.policy.improvement, Both)
+    plans = both.policy.improvement
+    assert (plans.expert, plans.std_scale, plans.min_std) == ("mean", 1.5, 0.1)
+
+
+def test_another_head_of_auxiliary_values_changes_the_head_alone() -> None:
+    found = plan(load_sweep(SWEEPS / "value_stability" / "1_ensemble.yaml"), once, "no_runs_here")
+    for run in found.runs:
+        auxiliary = run.resolved.config.auxiliary
+        assert (auxiliary.weight, auxiliary.learn_from, auxiliary.gammas) == (0.01, "imagined", (0.9, 0.95))
+
+
+def test_a_sweep_over_settings_of_what_is_off_is_refused() -> None:
+    ours = load_sweep(SWEEPS / "bmpc" / "4b_tau.yaml").model_copy(update={"seeds": (1,), "baseline": None})
+    dead = ours.model_copy(update={"zip": {}, "list": (), "grid": {"multi_gamma_loss_weight": [0.01, 0.1]}})
+    with pytest.raises(
+        UserError, match=r"compares nothing: auxiliary\.weight belongs to auxiliary=joint, which no cell"
+    ):
+        plan(dead, once, "no_runs_here")
 
 
 def test_the_users_names_on_the_command_line():

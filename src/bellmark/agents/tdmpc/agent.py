@@ -160,7 +160,8 @@ class TdmpcAgent:
         c, nets = self.config.policy, self.nets
         data = data._replace(z_TBL=data.z_TBL.detach())
         alpha = c.entropy.at(progress)
-        on = Practice(nets, data, c, self.gamma, alpha, self.scales, self.step_weights, self.generator)
+        largest = self.config.planner.max_std
+        on = Practice(nets, data, c, self.gamma, alpha, largest, self.scales, self.step_weights, self.generator)
         with frozen(nets.world.dynamics, nets.world.reward, nets.world.critic, nets.world.termination):
             improvement = c.improvement.improve(on, nets.world.policy)
             trust = trust_loss(on, improvement.draw.gaussian)

@@ -151,9 +151,14 @@ class Tdmpc(Config):
             )
         if isinstance(self.reanalysis, Never) and getattr(self.policy.improvement, "initial", "") == "replan":
             raise ValueError("policy.improvement.initial=replan plans with reanalysis' settings: set reanalysis=lazy")
-        imagined = isinstance(self.target, Imagined)
-        if getattr(self.auxiliary, "learn_from", "") == "imagined" and not imagined:
-            raise ValueError("auxiliary.learn_from=imagined needs target=imagined")
+        if getattr(self.auxiliary, "learn_from", "") == "imagined":
+            if not isinstance(self.target, Imagined):
+                raise ValueError("auxiliary.learn_from=imagined needs target=imagined")
+            if self.target.horizon > 1:
+                raise ValueError(
+                    f"auxiliary.learn_from=imagined needs target.horizon=1, not {self.target.horizon}: what the target "
+                    "imagines beyond a step is discounted by the main discount"
+                )
         self._plans_to_draw("planner", self.planner.samples, self.planner.policy_plans)
         if isinstance(self.reanalysis, Lazy):
             plans_again = self.reanalysis.policy_plans

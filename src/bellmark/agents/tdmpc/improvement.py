@@ -41,7 +41,9 @@ class DistillationKnobs(Config):
     initial: Literal["behaviour", "replan"] = knob(
         "behaviour", "a new step's plan is the one acted on, or one made for it with reanalysis' settings"
     )
-    std_scale: float = knob(1.0, "a plan's deviation is multiplied by this", source="bmpc-jax: 1.5", gt=0)
+    std_scale: float = knob(
+        1.0, "a plan's deviation is multiplied by this, up to planner.max_std", source="bmpc-jax: 1.5", gt=0
+    )
     min_std: float = knob(0.0, "and at least this", unit="action units", source="bmpc-jax: 0.1", ge=0)
     order: Literal["policy_expert", "expert_policy"] = knob(
         "policy_expert", "KL(policy || expert) or KL(expert || policy)", source="bmpc.py"
@@ -114,7 +116,11 @@ class PolicyLearning(Config):
     improvement: Gradient | Distillation | Both = option(Gradient(), "what makes it better")
     entropy: Constant | Linear | Exponential = option(Constant(), "weight of the entropy bonus")
     jacobian: float = knob(
-        0.0, "share of tanh's log-Jacobian in the entropy; 0: before squashing", source="tdmpc2.py", ge=0, le=1
+        0.0,
+        "share of tanh's log-Jacobian in the entropy (a clipped policy has none); 0: before squashing",
+        source="tdmpc2.py",
+        ge=0,
+        le=1,
     )
     entropy_power: float = knob(1.0, "the entropy is multiplied by (action dimensions) to this power", ge=0)
     explorer: NoExplorer | Optimist = option(NoExplorer(), "a second policy for exploration", scope="model")

@@ -43,6 +43,7 @@ class Tanh(Choice):
     """a = tanh(mean + std noise)."""
 
     kind: Literal["tanh"] = "tanh"
+    jacobian: ClassVar[float] = 1.0  # the density of its actions has tanh's
     log_std_min: float = knob(-10.0, "least log standard deviation", unit="nats", source="tdmpc2 config.yaml")
     log_std_max: float = knob(2.0, "largest log standard deviation", unit="nats", source="tdmpc2 config.yaml")
 
@@ -69,10 +70,14 @@ class Clipped(Choice):
     """a = clip(tanh(mean) + std noise, -1, 1) (BMPC): comparable with a planner's Gaussian by KL."""
 
     kind: Literal["clipped"] = "clipped"
+    jacobian: ClassVar[float] = 0.0
     log_std_min: float = knob(-3.0, "least log standard deviation", unit="nats", source="bmpc config.yaml")
     log_std_max: float = knob(1.0, "largest log standard deviation", unit="nats", source="bmpc config.yaml")
-    reanalysis_log_std_min: float = knob(
-        -2.0, "least log standard deviation of the policy that seeds a replan", unit="nats", source="bmpc, reanalyze"
+    reanalysis_log_std_min: float | None = knob(
+        -2.0,
+        "least log standard deviation of the policy that seeds a replan; null: log_std_min",
+        unit="nats",
+        source="bmpc, reanalyze",
     )
 
     def read(self, raw: Tensor) -> Gaussian:
@@ -80,8 +85,9 @@ class Clipped(Choice):
         return self._inside(raw, self.log_std_min)
 
     def read_for_reanalysis(self, raw: Tensor) -> Gaussian:
-        """The same with a larger least spread."""
-        return self._inside(raw, self.reanalysis_log_std_min)
+        """The same with a least spread of its own."""
+        least = self.reanalysis_log_std_min
+        return self._inside(raw, self.log_std_min if least is None else least)
 
     def sample(self, policy: Gaussian, noise: Tensor) -> Tensor:
         """Actions in [-1, 1] from standard normal noise (..., A)."""

@@ -18,7 +18,7 @@ class Name(NamedTuple):
 
     era: str
     ours: tuple[str, ...]  # the paths it sets, all to the same value unless `values` says otherwise
-    values: Mapping[Any, Any] | Callable[[Any], Any] = MappingProxyType({})  # theirs -> ours; others stay
+    values: Mapping[Any, Any] | Callable[[Any], Any] = MappingProxyType({})  # theirs -> ours, or what each path gets
     note: str = ""
 
 
@@ -91,7 +91,7 @@ NAMES: Mapping[str, Name] = {
     "num_rollouts": Name("B C", ("target.rollouts",)),
     "imagination_horizon": Name("B C", ("target.horizon",)),
     "imagine_initial_source": Name(
-        "A", ("target.predict_at", "target.start_at"), {"replay_true": "encoded", "replay_rollout": "rollout"}
+        "A B", ("target.predict_at", "target.start_at"), {"replay_true": "encoded", "replay_rollout": "rollout"}
     ),
     "critic_source": Name("B C", ("target.predict_at",), {"replay_true": "encoded", "replay_rollout": "rollout"}),
     "critic_target_source": Name("B C", ("target.start_at",), {"replay_true": "encoded", "replay_rollout": "rollout"}),
@@ -123,12 +123,31 @@ NAMES: Mapping[str, Name] = {
     "greedy_train_action_selection": Name("B C", ("planner.choose_train",), {True: "best", False: "draw"}),
     "ema_value_planning": Name("B C", ("planner.value_net",), {True: "slow", False: "online"}),
     # policy
-    "policy_optimization_method": Name("B C", ("policy.improvement",), {"svg": "gradient"}),
+    "policy_optimization_method": Name(
+        "B C",
+        ("policy.improvement", "reanalysis"),
+        {
+            "svg": {"policy.improvement": "gradient", "reanalysis": "never"},
+            "distillation": {"policy.improvement": "distillation", "reanalysis": "lazy"},
+            "both": {"policy.improvement": "both", "reanalysis": "lazy"},
+        },
+        "plans that are read are renewed; a recipe of value gradients has none of the users' expert_std_scale=1.5 "
+        "min_expert_std=0.1 reanalyze_use_chosen_action=false",
+    ),
     "policy_svg_distill_ratio": Name("B C", ("policy.improvement.share",)),
     "policy_value_std_coef": Name("B C", ("policy.improvement.heads.coef",)),
     "policy_head_reduce": Name("A", ("policy.improvement.heads.rewards", "policy.improvement.heads.dynamics")),
     "pi_multi_rollout": Name("B C", ("policy.improvement.samples",)),
-    "bmpc_policy_parameterization": Name("B C", ("model.policy",), {True: "clipped", False: "tanh"}),
+    "bmpc_policy_parameterization": Name(
+        "B C",
+        ("model.policy", "model.policy.reanalysis_log_std_min"),
+        {
+            True: {"model.policy": "clipped", "model.policy.reanalysis_log_std_min": None},
+            False: {"model.policy": "tanh"},
+            None: {},
+        },
+        "null: the recipe's",
+    ),
     "log_std_min": Name("all", ("model.policy.log_std_min",)),
     "log_std_max": Name("all", ("model.policy.log_std_max",)),
     "jacobian_correction_scale": Name("B C", ("policy.jacobian",)),
@@ -161,14 +180,28 @@ NAMES: Mapping[str, Name] = {
     "reanalyze_value_std_coef": Name("B C", ("reanalysis.optimism",)),
 }
 
-# Keys that stand for no single setting of ours: what to write instead.
-ELSEWHERE: Mapping[str, str] = {
-    "ac_utd_multiplier": "write cadence.value and cadence.policy: the multiplier times cadence.world",
-    "hot_buffer_enabled": "write slices.hot, the slices drawn from the newest slices.hot_rows rows",
-    "pi_rollout_horizon": "values are climbed through one step of the model, as where it is 1",
-    "planner_policy_elites_first_iter_only": "the policy's plans take part in every iteration, as where it is false",
-    "mpc": "this family always plans",
+
+class Missing(NamedTuple):
+    """A users' key that stands for no single setting of ours."""
+
+    instead: str  # what to write
+    usual: Any = None  # the value that says what is done here anyway; it may be written
+
+
+ELSEWHERE: Mapping[str, Missing] = {
+    "ac_utd_multiplier": Missing("write cadence.value and cadence.policy: the multiplier times cadence.world", 1),
+    "hot_buffer_enabled": Missing("write slices.hot, the slices drawn from the newest slices.hot_rows rows", False),
+    "hot_buffer_size": Missing("write slices.hot_rows"),
+    "hot_buffer_ratio": Missing("write slices.hot, a number of slices"),
+    "pi_rollout_horizon": Missing("values are climbed through one step of the model, as where it is 1", 1),
+    "pi_utd_ratio": Missing("write cadence.policy, the policy's updates per agent step"),
+    "planner_policy_elites_first_iter_only": Missing(
+        "the policy's plans take part in every iteration, as where it is false", False
+    ),
+    "mpc": Missing("this family always plans", True),
+    "value_std_coef_default": Missing("write the number itself where it said opt, minus it where it said pess"),
 }
+SIGNED = ("opt", "pess")  # words for plus and minus `value_std_coef_default`
 
 
 def translate(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,12 +222,18 @@ def translate(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ours(key: str, value: Any) -> dict[str, Any]:
     if key in ELSEWHERE:
-        raise UserError(f"{key} has no counterpart here: {ELSEWHERE[key]}")
+        missing = ELSEWHERE[key]
+        if value is None or value != missing.usual:
+            raise UserError(f"{key} has no counterpart here: {missing.instead}")
+        return {}
     if key not in NAMES:
         return {key: value}
     name = NAMES[key]
+    if key.endswith(("std_coef", "std_coef_train", "std_coef_eval")) and value in SIGNED:
+        raise UserError(f"{key}={value} stands for a number: {ELSEWHERE['value_std_coef_default'].instead}")
     if callable(name.values):
-        meant = name.values(value)
-    else:
-        meant = name.values.get(value, value) if not isinstance(value, list | tuple | dict) else value
-    return dict.fromkeys(name.ours, meant)
+        return dict.fromkeys(name.ours, name.values(value))
+    if isinstance(value, list | tuple | dict) or value not in name.values:
+        return dict.fromkeys(name.ours, value)
+    meant = name.values[value]
+    return dict(meant) if isinstance(meant, Mapping) else dict.fromkeys(name.ours, meant)

@@ -53,6 +53,7 @@ class Practice:
     config: PolicyLearning
     gamma: float
     entropy: float  # weight of the bonus now
+    largest_std: float  # that a plan may have
     scales: dict[str, Tensor]  # running scales, moved as they are used
     step_weights: Callable[[int], Tensor]  # (n,) what each of n steps weighs
     generator: torch.Generator
@@ -62,7 +63,7 @@ class Practice:
         gaussian = policy(z)
         noise = ops.gaussian.noise((samples, *gaussian.mean.shape), self.generator)
         action = policy.sample(gaussian, noise)
-        form = {"jacobian": self.config.jacobian, "power": self.config.entropy_power}
+        form = {"jacobian": self.config.jacobian * policy.option.jacobian, "power": self.config.entropy_power}
         return Draw(gaussian, action, ops.squashed.scaled_entropy(noise, gaussian.log_std, action, **form))
 
     def scaled(self, name: str, x_PB: Tensor, least: float, *, move: bool = True) -> Tensor:
@@ -122,7 +123,7 @@ def imitate(on: Practice, policy: Policy, knobs: DistillationKnobs) -> Improveme
     """KL between policy and plan, mean over action dimensions, over its running scale; minus entropy."""
     draw = on.draw(policy, on.data.z_TBL[:-1], 1)
     mean_TBA, std_TBA = on.data.expert_TBA.chunk(2, -1)
-    std_TBA = (knobs.std_scale * std_TBA).clamp(min=max(knobs.min_std, LEAST_STD))
+    std_TBA = (knobs.std_scale * std_TBA).clamp(max(knobs.min_std, LEAST_STD), on.largest_std)
     expert = ops.gaussian.Gaussian(mean_TBA, std_TBA.log())
     kl_TB = ORDER[knobs.order](draw.gaussian, expert).mean(-1)
     loss_1TB = on.scaled("plan", kl_TB, on.config.kl_scale_min)[None] - on.entropy * draw.entropy
