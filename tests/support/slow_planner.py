@@ -30,7 +30,7 @@ def score(world, critic, s, z, plan, members, noise):
             total += discount * alive * reduce(s.rewards, rewards)
             variance += (discount * alive * spread(rewards)) ** 2
             x = world.dynamics(x, a)[h]
-            alive *= float(world.termination(x))
+            alive *= float(world.termination(x) if s.ends == "certain" else 1 - world.termination.logit(x).sigmoid())
             discount *= s.discount
             if s.every_depth or t == len(plan) - 1:
                 action = [world.policy.act(x, noise(len(depths), h))] if world.config.critic.sees_action else []

@@ -83,6 +83,7 @@ CASES = {
     "policy_noise": {"policy_noise": 0.5},
     "divide": {"sharpness": 5.0},
     "undiscounted": {"discount": 1.0},
+    "probable_ends": {"ends": "probable"},
     "all_members": {"members": 0},
     "least_value": {"values": "min"},
     "greatest_reward": {"rewards": "max"},

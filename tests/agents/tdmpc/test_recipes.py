@@ -13,7 +13,8 @@ from bellmark.config import flatten
 TDMPC2 = {  # Hansen et al. 2024, table 8, and the official config.yaml
     "planner.horizon": 3, "planner.iterations": 6, "planner.samples": 512, "planner.policy_plans": 24,
     "planner.elites": 64, "planner.min_std": 0.05, "planner.max_std": 2, "planner.temperature": 0.5,
-    "planner.extra_iterations": 2, "planner.extra_from": 20, "planner.discount": "gamma", "planner.choose_eval": "draw",
+    "planner.extra_iterations": 2, "planner.extra_from": 20, "planner.discount": "gamma",
+    "planner.ends": "certain", "planner.choose_eval": "draw",
     "planner.policy_plans_are": "within", "planner.members": 2, "slices.size": 256, "slices.horizon": 3,
     "loss.consistency": 20, "loss.reward": 0.1, "loss.value": 0.1, "loss.termination": 1, "loss.rho": 0.5,
     "loss.over_time": "mean", "optimizer.lr": 3e-4, "optimizer.encoder": 0.3, "optimizer.clip": 20,
@@ -48,7 +49,8 @@ EQUIVALENCE = {  # spec of the user's baseline 1_test
     "policy.kl_scale_min": 0.1, "policy.improvement.order": "policy_expert", "reanalysis.interval": 10,
     "reanalysis.states": 60, "reanalysis.slices": True, "policy.improvement.initial": "behaviour",
     "policy.improvement.expert": "mean", "optimizer.weight_decay": 0, "planner.temperature": 0.5,
-    "planner.extra_from": 15, "evaluation.episodes": 5, "evaluation.every": 10_000, "collect.insert_every": 1,
+    "planner.extra_from": 15,
+    "planner.ends": "probable", "evaluation.episodes": 5, "evaluation.every": 10_000, "collect.insert_every": 1,
     "planner.policy_plans_are": "beside", "planner.discount": "none", "model.dynamics.norm": False,
 }  # fmt: skip
 ENSEMBLE = {  # spec of the user's baseline 4a

@@ -11,7 +11,7 @@ members.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,11 +20,15 @@ from torch import Tensor
 
 from bellmark import ops
 from bellmark.agents.tdmpc.planning import Lazy, Planner
-from bellmark.agents.tdmpc.world import Scalars, World
+from bellmark.agents.tdmpc.world import Endless, Scalars, Termination, World
 from bellmark.nets.fused_reduced import weights_kept
 from bellmark.ops.heads import Name
 
 Act = Callable[[Tensor, Tensor], Tensor]  # actions from latents and standard normal noise
+GOING_ON: Mapping[str, Callable[[Termination | Endless, Tensor], Tensor]] = {  # at latents (*B, L), (*B) in [0, 1]
+    "certain": lambda ends, z: ends(z),
+    "probable": lambda ends, z: (-ends.logit(z)).sigmoid(),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,7 @@ class Search:
     min_std: float
     max_std: float
     discount: float  # per step of a plan
+    ends: str
     rewards: Name
     values: Name
     dynamics: Name
@@ -127,6 +132,7 @@ def _search(
         min_std=planner.min_std,
         max_std=planner.max_std,
         discount=gamma if planner.discount == "gamma" else 1.0,
+        ends=planner.ends,
         rewards=planner.rewards,
         values=planner.values,
         dynamics=ops.heads.by_sign(optimism) if planner.dynamics == "by_sign" else planner.dynamics,
@@ -224,7 +230,7 @@ class Scoring:
     def __call__(self, z_P1L: Tensor, action_TPSA: Tensor) -> Tensor:
         """Scores (P, S) of plans from latents; 0 where they are not a number.
 
-        Of head h: G_h = sum_t d^t a_t r_t + d^T a_T V, with d the discount, a_t 1 until the predicted end; plus
+        Of head h: G_h = sum_t d^t a_t r_t + d^T a_T V, d the discount, a_t whether the task goes on until t; plus
         optimism times sqrt(sum_t (d^t a_t std_R r_t)^2 + (d^T a_T std_M V)^2); then the reduction over heads.
         """
         s, world = self.search, self.world
@@ -239,7 +245,7 @@ class Scoring:
             if s.optimism:
                 variance = variance + (weight * alive * ops.heads.spread(reward, 0)).square()
             z = world.dynamics(z, action_PSA, own=t > 0, chosen=heads)
-            alive = alive * world.termination(z)
+            alive = alive * GOING_ON[s.ends](world.termination, z)
             weight *= s.discount
             if s.every_depth or t == len(action_TPSA) - 1:
                 depths.append(self._bootstrap(z, total, variance, weight * alive))

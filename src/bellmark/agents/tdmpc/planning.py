@@ -35,6 +35,12 @@ class Planner(Config):
     discount: Literal["gamma", "none"] = knob(
         "gamma", "whether a plan's rewards are discounted; the user's code does not", source="official code"
     )
+    ends: Literal["certain", "probable"] = knob(
+        "certain",
+        "a plan is over where an end is more probable than not, or what follows counts with the probability of going "
+        "on, as in the user's code",
+        source="official code",
+    )
     rewards: Reduction = knob("mean", "over reward heads, at every step")
     values: Reduction = knob("mean", "over value members, at the end")
     dynamics: DynamicsReduction = knob("by_sign", "over dynamics heads; by_sign: of the optimism")
