@@ -127,6 +127,36 @@ class TestSmall:
         only_value = moved(1)
         assert "world.critic" in only_value and not only_value & (world | {"world.policy"})
 
+    def test_slow_copies_follow_when_what_they_copy_has_learned(self) -> None:
+        """Of two minibatches the second teaches the world model alone, or world model and values."""
+        state = ("model.critic=state", "target=imagined", "cadence.policy=1")
+        for cadence, followed in (
+            (("cadence.world=2", "cadence.value=1"), [{"slow_critic", "slow_policy"}, set()]),
+            (("cadence.world=2", "cadence.value=2"), [{"slow_critic", "slow_policy"}, {"slow_critic"}]),
+        ):
+            made = agent(*state, *cadence)
+            for count, expected in enumerate(followed):
+                before = {name: p.clone() for name, p in made.nets.named_parameters() if name.startswith("slow")}
+                made.update(batch(made, count), 1)
+                after = dict(made.nets.named_parameters())
+                assert {n.split(".")[0] for n, p in before.items() if not torch.equal(p, after[n])} == expected
+
+    def test_start_values_are_the_mean_of_all_members(self) -> None:
+        made = agent("model.critic=state", "target=imagined", "model.critic.heads=3")
+        bins = made.nets.world.critic.bins
+        with torch.no_grad():  # members certain of bins 50, 60 and 70: symlog 0, 2 and 4, zero weights elsewhere
+            last = made.nets.world.critic.heads.stacks[-1]
+            for member, at in enumerate((50, 60, 70)):
+                last.bias[member, at] = 100.0
+        values = [math.exp(symlog) - 1 for symlog in (0, 2, 4)]
+        assert bins.count == 101
+        assert made.start_values(torch.randn(2, 5)).tolist() == pytest.approx([sum(values) / 3] * 2, rel=1e-4)
+
+    def test_at_least_a_thousand_random_steps_else_five_episodes(self) -> None:
+        unset = ("collect.random_steps=-1", "collect.pretrain=-1")
+        assert agent(*unset).schedule[:2] == (1000, 1000)  # five episodes of 50 steps are fewer
+        assert agent(*unset, spec=SPEC._replace(horizon=400)).schedule[:2] == (2000, 2000)
+
     def test_bmpc_learns_no_policy_in_the_first_burst(self) -> None:
         made = agent("policy.pretrained=false")
         assert "loss/policy" not in made.update(batch(made), 0)[0]
