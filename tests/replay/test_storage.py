@@ -100,6 +100,12 @@ def test_the_newest_rows_can_be_asked_for_alone():
     assert x.min() == 90
 
 
+def test_the_newest_rows_are_those_of_all_worlds():
+    replay = filled([60], worlds=2)
+    x = replay.read(replay.draw(200, 3, generator(), whole=True, newest=20))["x"]
+    assert (x % 1000).min() == 50
+
+
 def test_no_slice_inside_any_episode_is_an_error_that_says_so():
     with pytest.raises(UserError, match="no slice of 5 rows lies inside one episode"):
         filled([3, 3, 3, 3]).draw(4, 5, generator(), whole=True)

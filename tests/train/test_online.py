@@ -8,7 +8,7 @@ import pytest
 import torch
 from fake_learner import FakeConfig, FakeLearner
 
-from bellmark.agents.api import Collect, Evaluation, Schedule
+from bellmark.agents.api import Collect, Evaluation, Schedule, Window
 from bellmark.config import build
 from bellmark.envs.cartpole import CartPole
 from bellmark.errors import UserError
@@ -107,6 +107,28 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(tmp_path, stops, monke
     folder = tmp_path / "parts"
     pieces = sum(len(torch.load(p, weights_only=True)["row"]) for p in folder.glob("*.pt"))
     assert pieces < 10 * len(agent.replay)  # old pieces are folded in
+
+
+def test_hot_slices_are_some_of_the_batch_and_of_the_newest_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeLearner, "window", Window(batch=6, length=3, whole=True, hot=4, hot_rows=24))
+    agent = online(tmp_path)
+    while agent.step < agent.total:
+        agent.iterate()
+    rows = agent._draw().rows
+    age = agent.replay.written[rows // agent.replay.rows] - rows % agent.replay.rows  # 1: the newest of its world
+    assert rows.shape == (3, 6) and (age[:, 2:] <= 24 // 2).all()  # twelve rows of each of two worlds
+    assert (torch.stack([agent._draw().rows for _ in range(50)])[..., :2] < 20).any()  # the others are of any age
+
+
+@pytest.mark.parametrize(("every", "seen"), [(1, [1, 2, 3, 4]), (3, [0, 0, 3, 3]), (-1, [0, 0, 0, 0])])
+def test_rows_can_be_learned_from_as_often_as_is_asked(tmp_path, every, seen):
+    collect = Collect(envs=2, log_every=20, insert_every=every)
+    agent = online(tmp_path, FakeConfig(collect=collect), Schedule(random_steps=100, pretrain=0, per_step=0.5))
+    found = []
+    for _ in seen:  # of an episode of five steps
+        agent._step()
+        found.append(int(agent.replay.visible[0]))
+    assert found == seen
 
 
 def test_policies_without_random_phase_begin_with_the_learner(tmp_path):

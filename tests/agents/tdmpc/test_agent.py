@@ -14,6 +14,7 @@ from traced import acted
 from bellmark.agents.api import Spec
 from bellmark.agents.tdmpc.agent import TdmpcAgent
 from bellmark.agents.tdmpc.config import Tdmpc
+from bellmark.agents.tdmpc.optimizing import model_groups, policy_groups
 from bellmark.cli.families import resolve
 from bellmark.config import build
 from bellmark.errors import UserError
@@ -151,6 +152,25 @@ class TestSmall:
         values = [math.exp(symlog) - 1 for symlog in (0, 2, 4)]
         assert bins.count == 101
         assert made.start_values(torch.randn(2, 5)).tolist() == pytest.approx([sum(values) / 3] * 2, rel=1e-4)
+
+    def test_rates_of_what_comes_in_several(self) -> None:
+        """By heads: dynamics x H, reward x R, values x M / 5, auxiliary x G / 5; both policies alike."""
+        made = agent("optimizer.by_heads=true", "optimizer.policy=0.3", "optimizer.encoder=0.2", "auxiliary=joint",
+                     "auxiliary.gammas=[0.8, 0.9, 0.95]", "model.dynamics.heads=4", "model.reward.heads=2",
+                     "model.critic.heads=8", base="ensemble")  # fmt: skip
+        model = {group.name: group.scale for group in model_groups(made.config, made.nets)}
+        assert model == pytest.approx(
+            {"encoder": 0.2, "dynamics": 4, "reward": 2, "critic": 1.6, "termination": 1, "auxiliary": 0.6}
+        )
+        policies = {group.name: group.scale for group in policy_groups(made.config, made.nets)}
+        assert policies == {"policy": 0.3, "explorer": 0.3}
+
+    def test_outputs_of_joint_auxiliary_values_lie_side_by_side(self) -> None:
+        made = agent("auxiliary=joint", "auxiliary.gammas=[0.8, 0.9]", base="ensemble")
+        last = made.nets.auxiliary.network.stacks[-1]
+        with torch.no_grad():  # zero weights; the first half of the biases is the first discount's
+            last.bias[0, 60], last.bias[0, 101 + 70] = 100.0, 100.0
+        assert made.nets.auxiliary.logits(torch.rand(4, 16)).argmax(-1).tolist() == [[60] * 4, [70] * 4]
 
     def test_at_least_a_thousand_random_steps_else_five_episodes(self) -> None:
         unset = ("collect.random_steps=-1", "collect.pretrain=-1")

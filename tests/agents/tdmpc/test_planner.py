@@ -80,7 +80,7 @@ CASES = {
     "judging": dataclasses.asdict(planner.judging(SMALL, 2, GAMMA)),
     "beside": {"samples": 9},
     "no_policy_plans": {"policy_plans": 0},
-    "policy_noise": {"policy_noise": 5.0, "elites": 99},
+    "policy_noise": {"policy_noise": 5.0, "elites": 99, "sharpness": 1e-6},
     "divide": {"sharpness": 5.0},
     "undiscounted": {"discount": 1.0},
     "probable_ends": {"ends": "probable"},
