@@ -191,8 +191,6 @@ class Missing(NamedTuple):
 ELSEWHERE: Mapping[str, Missing] = {
     "ac_utd_multiplier": Missing("write cadence.value and cadence.policy: the multiplier times cadence.world", 1),
     "hot_buffer_enabled": Missing("write slices.hot, the slices drawn from the newest slices.hot_rows rows", False),
-    "hot_buffer_size": Missing("write slices.hot_rows"),
-    "hot_buffer_ratio": Missing("write slices.hot, a number of slices"),
     "pi_rollout_horizon": Missing("values are climbed through one step of the model, as where it is 1", 1),
     "pi_utd_ratio": Missing("write cadence.policy, the policy's updates per agent step"),
     "planner_policy_elites_first_iter_only": Missing(
@@ -221,8 +219,7 @@ def translate(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ours(key: str, value: Any) -> dict[str, Any]:
-    if key in ELSEWHERE:
-        missing = ELSEWHERE[key]
+    if missing := ELSEWHERE.get("hot_buffer_enabled" if key.startswith("hot_buffer_") else key):
         if value is None or value != missing.usual:
             raise UserError(f"{key} has no counterpart here: {missing.instead}")
         return {}
