@@ -17,7 +17,8 @@ from bellmark.agents.tdmpc import losses
 from bellmark.agents.tdmpc.auxiliary import LEARN_FROM, Transition
 from bellmark.agents.tdmpc.heads import Heads
 from bellmark.agents.tdmpc.improvement import Optimist
-from bellmark.agents.tdmpc.policies import Practice, climb, model_value, trust_loss
+from bellmark.agents.tdmpc.policies import Practice, climb, imitate, model_value, q_value, trust_loss
+from bellmark.agents.tdmpc.targets import acting
 
 pytestmark = pytest.mark.usefixtures("tiny")
 STATE = ("model.critic=state", "target=imagined", "discount=fixed", "discount.gamma=0.9")
@@ -63,6 +64,33 @@ def test_every_rollout_draws_its_own_actions() -> None:
     made = shaken(agent(*STATE, "target.rollouts=3"))
     next_HNPBL = made.config.target.of(made.nets, practice(made).data, 0.9, made.generator).next_HNPBL
     assert all(not torch.allclose(next_HNPBL[:, i], next_HNPBL[:, j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+def test_whose_actions_are_valued() -> None:
+    nets = agent().nets
+    assert acting(nets, "slow") is nets.slow_policy and acting(nets, "online") is nets.world.policy
+
+
+def test_two_members_drawn_anew_are_climbed() -> None:
+    made = agent(
+        "model.critic.heads=3", "policy.improvement.heads.members=2"
+    )  # of members that say symexp(0), symexp(2) and symexp(4) everywhere
+    with torch.no_grad():
+        for member, place in enumerate((50, 60, 70)):
+            made.nets.world.critic.heads.stacks[-1].bias[member, place] = 1000.0
+    z, action = torch.rand(4, 16), torch.rand(1, 4, 2)
+    heads = made.config.policy.improvement.heads
+    found = {round(q_value(made.nets.world, heads, z, action, 0.9, made.generator)[0, 0].item(), 2) for _ in range(30)}
+    says = [math.exp(symlog) - 1 for symlog in (0, 2, 4)]
+    assert found == {round((says[i] + says[j]) / 2, 2) for i, j in ((0, 1), (0, 2), (1, 2))}
+
+
+def test_imitation_earns_an_entropy_bonus() -> None:
+    on = practice(shaken(agent(base="bmpc")))
+    knobs, policy = on.config.improvement, on.nets.world.policy
+    losses_TB = [imitate(seeded(replace(on, entropy=e)), policy, knobs).states for e in (0.0, 0.3)]
+    draw = seeded(on).draw(policy, on.data.z_TBL[:-1], 1)
+    torch.testing.assert_close(losses_TB[0] - losses_TB[1], 0.3 * draw.entropy, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_climbed_ends_with_the_task() -> None:
