@@ -211,7 +211,7 @@ def test_a_time_limit_of_its_own_must_be_the_horizon() -> None:
     env.reset(seed=0)
     for _ in range(5):
         env.step(-np.ones((2, 1)))
-    with pytest.raises(UserError, match="set horizon=6"):
+    with pytest.raises(UserError, match=r"set task\.horizon=6"):
         env.step(-np.ones((2, 1)))
 
 

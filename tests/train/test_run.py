@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_run import TINY as TINY_PPO
 from small_run import made
 from tdmpc_small import TINY
 
@@ -141,6 +142,30 @@ def test_a_burst_of_updates_is_saved_on_its_way(tmp_path: Path, monkeypatch: pyt
     assert sum(step == 20 and 0 < updates < 30 for step, updates in at) >= 3, at
     assert at[1:] == sorted(set(at[1:])) and len(standing(Run(cut).attempts())) == len(at)
     assert curves(cut) == curves(whole)
+
+
+@pytest.mark.parametrize("recipe", ["tdmpc2", "ppo"])
+def test_an_environment_of_ones_own_is_saved_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    """Its worlds are Python objects, of which checkpoints keep pickles."""
+    monkeypatch.setitem(model.SIZES, 1, TINY)
+    monkeypatch.setattr("bellmark.train.online.SLICE", 0.0)
+    monkeypatch.setattr("bellmark.train.run.MOST_SAVING", 1e9)
+    own = ("task=custom", "task.env=Pendulum-v1", "task.horizon=9", "checkpoints.seconds=0")
+    small = [o for o in {"tdmpc2": BURST, "ppo": TINY_PPO}[recipe] if not o.startswith(("task", "checkpoints"))]
+    whole, cut = (run_folder(resolve(recipe, [*own, *small]), tmp_path / name) for name in ("whole", "cut"))
+    assert execute(whole) == DONE
+    looks = itertools.count(1)
+
+    def check(self: StopRequest) -> None:
+        if next(looks) % 29 == 0:
+            self.name = "SIGTERM"
+            raise Stopped
+
+    monkeypatch.setattr(StopRequest, "check", check)
+    assert any(execute(cut) == DONE for _ in range(100))
+    assert Run(cut).status.attempt > 1 and curves(cut) == curves(whole)
 
 
 def test_a_burst_that_diverges_ends_the_run_before_a_checkpoint_keeps_it(

@@ -7,6 +7,7 @@ that gives every (seed, slot, episode) its own start state, and snapshots that c
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +21,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
+PICKLED = ".pickle"  # what the name of a plain column ends with that holds Python objects
 
 
 class Exactness(StrEnum):
@@ -145,6 +147,23 @@ class Snapshot:
     def concatenate(parts: Sequence[Snapshot]) -> Snapshot:
         """The worlds of all parts, one after the other."""
         return Snapshot({k: np.concatenate([p.arrays[k] for p in parts]) for k in parts[0].arrays})
+
+    def plain(self) -> dict[str, NDArray[Any]]:
+        """Arrays of numbers alone, for files: a column of Python objects becomes the bytes of its pickle."""
+        return {
+            k + PICKLED * v.dtype.hasobject: np.array(bytearray(pickle.dumps(v))) if v.dtype.hasobject else v
+            for k, v in self.arrays.items()
+        }
+
+    @staticmethod
+    def of_plain(arrays: Mapping[str, NDArray[Any]]) -> Snapshot:
+        """What `plain` was made of; of a file that one trusts, for it is unpickled."""
+        return Snapshot(
+            {
+                k.removesuffix(PICKLED): pickle.loads(v.tobytes()) if k.endswith(PICKLED) else v
+                for k, v in arrays.items()
+            }
+        )
 
 
 class BatchedEnv(VectorEnv[Any, Any, Any]):

@@ -84,7 +84,7 @@ class Custom(Choice):
         steps = spec.max_episode_steps if spec else getattr(build, "horizon", None)
         if not steps:
             where = "" if spec else ", or as a class attribute of that name"
-            raise UserError(f"env={self.env!r} comes with no time limit; say one: horizon=1000{where}")
+            raise UserError(f"env={self.env!r} comes with no time limit; say one: task.horizon=1000{where}")
         return int(steps)
 
     def _call(self, build: Callable[[], Any]) -> Any:

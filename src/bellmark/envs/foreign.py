@@ -68,7 +68,9 @@ class OneByOne:
             success[k] = bool(info.get("success", info.get("is_success", False)))
             if truncated and not terminated[k] and self._elapsed[i] < self.horizon:
                 taken = self._elapsed[i]
-                raise UserError(f"an episode was cut off after {taken} steps of {self.horizon}: set horizon={taken}")
+                raise UserError(
+                    f"an episode was cut off after {taken} steps of {self.horizon}: set task.horizon={taken}"
+                )
         return Transition(self._obs[indices], reward, terminated, success)
 
     def save(self, indices: Indices) -> dict[str, NDArray[Any]]:
@@ -189,6 +191,7 @@ def why_not_copied(world: World) -> str:
     actions = [world.action_space.sample() for _ in range(COMPARED)]
     try:
         twin = copy.deepcopy(world)
+        pickle.dumps(twin)  # what a checkpoint keeps
     except (TypeError, NotImplementedError, pickle.PicklingError, AttributeError) as error:
         return f"it cannot be copied ({error})"
     np.random.seed(int(rng.integers(2**31)))  # noqa: NPY002 - a global stream, if used, must not repeat itself

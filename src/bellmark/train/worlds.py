@@ -207,7 +207,7 @@ class Worlds:
             return {"generator": self.generator.get_state()}
         return {
             "generator": self.generator.get_state(),
-            "env": {k: torch.as_tensor(v) for k, v in self.env.snapshot().arrays.items()},
+            "env": {k: torch.as_tensor(v) for k, v in self.env.snapshot().plain().items()},
             "obs": self._obs,
             "first": self._first,
             "reward": self._reward,
@@ -222,7 +222,7 @@ class Worlds:
         self.generator.set_state(state["generator"])
         if "env" not in state:
             return
-        self.env.restore(Snapshot({k: v.numpy() for k, v in state["env"].items()}))
+        self.env.restore(Snapshot.of_plain({k: v.numpy() for k, v in state["env"].items()}))
         self._obs, self._first, self._reward = state["obs"], state["first"], state["reward"]
         self._state = {k: state["policy"][k].to(v.device) for k, v in self._state.items()}
         self._new_to_policy = state["new"]

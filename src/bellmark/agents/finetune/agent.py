@@ -28,7 +28,7 @@ from bellmark.agents.finetune.networks import AnyCritic, GaussianPolicy, new_pol
 from bellmark.agents.finetune.rollout import Rollout
 from bellmark.agents.finetune.rollout import collect as roll
 from bellmark.agents.finetune.schedules import Source
-from bellmark.envs.api import Snapshot
+from bellmark.envs.api import Exactness, Snapshot
 from bellmark.nets.fused_adam import cut_and_step
 from bellmark.nets.memory import keep_freed_memory
 from bellmark.ops import policy_losses
@@ -234,7 +234,7 @@ class FinetuneAgent:
             "critic": self.critic.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
-            "env": {k: torch.as_tensor(v) for k, v in self.env.snapshot().arrays.items()},
+            "env": {k: torch.as_tensor(v) for k, v in self._worlds().items()},
             "obs": torch.as_tensor(self.obs),
             "running_return": torch.as_tensor(self._running_return.copy()),
             "step": self.step,
@@ -249,13 +249,18 @@ class FinetuneAgent:
         self.critic.load_state_dict(state["critic"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self.env.restore(Snapshot({k: v.numpy() for k, v in state["env"].items()}))
-        self.obs = state["obs"].numpy()
-        self._running_return = state["running_return"].numpy().copy()
+        if state["env"]:  # tasks that cannot be saved begin new episodes
+            self.env.restore(Snapshot.of_plain({k: v.numpy() for k, v in state["env"].items()}))
+            self.obs = state["obs"].numpy()
+            self._running_return = state["running_return"].numpy().copy()
         self.step = state["step"]
         self.real_steps, self.branch_steps, self.gathered_steps = state["steps"]
         self._held = [Rollout.restored(saved) for saved in state["held"]]
         self._estimate = Estimate(**state["estimate"]) if state["estimate"] is not None else None
+
+    def _worlds(self) -> dict[str, np.ndarray]:
+        """The worlds where they stand; nothing where the task cannot be saved."""
+        return {} if self.env.exactness is Exactness.NONE else self.env.snapshot().plain()
 
     def _start_policy(self, load: Callable[[str], Weights]) -> GaussianPolicy:
         match self.config.start:
