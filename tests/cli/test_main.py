@@ -65,6 +65,8 @@ def test_no_arguments_show_the_help(capsys) -> None:
         (["knobs", "ppo", "sede=3"], "unknown key 'sede'; did you mean seed"),
         (["knobs", "ppo", "seed"], "'seed' is not of the form key=value"),
         (["knobs", "no/such.yaml"], "recipe file 'no/such.yaml' does not exist"),
+        (["train", "ppo", "--device", "gpu"], "'gpu' is neither cpu nor cuda nor cuda:N"),
+        (["train", "ppo", "--runs", "/proc/nowhere"], "/proc/nowhere"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], says: str, capsys) -> None:
@@ -74,6 +76,12 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], says: str, 
     assert captured.err.startswith("bellmark: error: ")
     assert captured.err.count("\n") == 1
     assert says in captured.err
+
+
+def test_threads_of_the_environment_are_checked(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("BELLMARK_THREADS", "many")
+    assert main(["train", "ppo"]) == 2
+    assert "'many' is not a valid integer" in capsys.readouterr().err
 
 
 def test_a_message_of_several_lines_becomes_one(command, capsys) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fake_learner import FakeConfig, FakeLearner
@@ -129,6 +131,23 @@ def test_rows_can_be_learned_from_as_often_as_is_asked(tmp_path, every, seen):
         agent._step()
         found.append(int(agent.replay.visible[0]))
     assert found == seen
+
+
+@pytest.mark.parametrize(("reward", "obs", "what"), [(math.nan, 0.0, "reward"), (0.0, math.inf, "observation")])
+def test_what_is_no_number_never_reaches_replay(tmp_path, monkeypatch, reward, obs, what):
+    agent = online(tmp_path)
+    env = agent._worlds.env
+    right = env.step
+
+    def step(action):
+        new, gain, *rest, info = right(action)
+        gain[1] += reward
+        info["final_obs"] = info["final_obs"] + np.array([[0.0], [obs]], dtype=np.float32)
+        return (new, gain, *rest, info)
+
+    monkeypatch.setattr(env, "step", step)
+    with pytest.raises(UserError, match=f"the {what} of world 1 is not finite"):
+        agent._step()
 
 
 def test_policies_without_random_phase_begin_with_the_learner(tmp_path):

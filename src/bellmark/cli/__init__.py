@@ -170,6 +170,10 @@ def main(args: Sequence[str] | None = None) -> int:
         if extra is None:
             raise
         return _bad_input(f"this needs {error.name}, which is not installed: pip install 'bellmark[{extra}]'")
+    except (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        if error.filename is None:
+            raise
+        return _bad_input(f"{error.filename}: {error.strerror}")
     except (click.Abort, KeyboardInterrupt):
         print("bellmark: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -16,6 +16,7 @@ from bellmark.errors import UserError, nearest
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 SUFFIXES = (".yaml", ".yml")
 OWN_KEYS = {"seed": "seeds", "task": "tasks"}  # knobs that a sweep file sets through keys of its own
+SWEPT_TASKS = {"task.task", "task.name"}  # the same under grid and zip
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 CLOCK = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
@@ -169,15 +170,19 @@ class Sweep(Config):
         for entry in self.exclude:
             for key in entry.keys() - swept:
                 close = nearest(key, swept, most=1)
-                raise ValueError(
-                    f"exclude names {key!r}, which is not swept" + (f"; did you mean {close[0]}?" * bool(close))
-                )
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise ValueError(f"exclude names {key!r}, which is not swept{hint}")
+        for task in self.tasks:
+            if self.tasks.count(task) > 1:
+                raise ValueError(f"tasks: {task} stands there twice")
         return self
 
 
 def _no_own_keys(where: str, settings: dict[str, Any]) -> None:
     for key in settings.keys() & OWN_KEYS.keys():
         raise ValueError(f"{where}.{key}: {key}s are listed under the sweep's own key {OWN_KEYS[key]!r}")
+    for key in settings.keys() & SWEPT_TASKS if where != "set" else ():
+        raise ValueError(f"{where}.{key}: tasks are listed under the sweep's own key 'tasks'")
 
 
 def parse_seeds(value: Any) -> tuple[int, ...]:

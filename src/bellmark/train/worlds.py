@@ -16,6 +16,7 @@ from torch.nn.functional import one_hot
 
 from bellmark.agents.api import Decision, Metrics, Policy, Spec, State
 from bellmark.envs.api import BatchedEnv, Exactness, Snapshot
+from bellmark.errors import UserError
 
 COLLECTING, DRAWING = 1, 2  # purposes of random streams; a learner's own is seeded by the seed itself
 
@@ -59,6 +60,18 @@ def as_obs(obs: Any, spec: Spec) -> Tensor:
     """Observations of the environment as tensors: pictures stay uint8, all else is float32."""
     tensor = torch.as_tensor(np.asarray(obs))
     return tensor if spec.pixels else tensor.float()
+
+
+def check_finite(reward: Any, obs: Any) -> None:
+    """Refuse what a step of worlds (B, ...) led to where it is no number: nothing can be learned from it.
+
+    Raises:
+        UserError: names the first such world.
+    """
+    for what, values in (("reward", reward), ("observation", obs)):
+        fine = np.isfinite(np.asarray(values)).reshape(len(values), -1).all(1)
+        if not fine.all():
+            raise UserError(f"the {what} of world {int((~fine).argmax())} is not finite: the task itself has diverged")
 
 
 def command(action: Tensor, spec: Spec) -> Any:
@@ -163,6 +176,7 @@ class Worlds:
         row = {"obs": obs, "action": decision.action, "reward": self._reward, "first": self._first}
         self._append(self._lanes, {**row, **decision.extras}, torch.zeros_like(self._first))
         new_obs, reward, terminated, truncated, info = self.env.step(command(decision.action, self.spec))
+        check_finite(reward, info["final_obs"])
         done = torch.as_tensor(terminated | truncated)
         self._obs = as_obs(new_obs, self.spec)
         self._first = done

@@ -238,6 +238,11 @@ class TestRefusals:
             (["policy.entropy=exponential", "policy.entropy.end=0"], "policy.entropy.end=0: input should be greater"),
             (["policy.entropy=linear", "policy.entropy.begins=0.5", "policy.entropy.ends=0.1"], "must not lie behind"),
             (["auxiliary=joint", "auxiliary.learn_from=imagined"], "needs target=imagined"),
+            (["auxiliary=joint", "auxiliary.gammas=[0.9, 1.2]"], "auxiliary.gammas: 1.2 is no discount"),
+            (["planner.min_std=3"], "planner.min_std=3 is more than planner.max_std=2"),
+            (["model.policy.log_std_min=5"], "model.policy.log_std_min=5 is more than model.policy.log_std_max=2"),
+            (["discount.low=0.9", "discount.high=0.8"], "discount.low=0.9 is more than discount.high=0.8"),
+            (["seed=99999999999999999999"], "seed=99999999999999999999: input should be less than 4294967296"),
         ],
     )
     def test_settings_that_do_not_fit(self, overrides: list[str], message: str) -> None:

@@ -181,6 +181,8 @@ def test_translating():
         translate({"tau": 0.1, "target.slow_rate": 0.2})
     with pytest.raises(UserError, match=r"ac_utd_multiplier has no counterpart here: write cadence\.value"):
         translate({"ac_utd_multiplier": 2})
+    with pytest.raises(UserError, match=r"optimizer\.encoder_step_at='soon': input should be a valid number"):
+        resolve("svg_ensemble", ["enc_lr_step_ratio=soon"])
     with pytest.raises(UserError, match=r"hot_buffer_size has no counterpart here: write slices\.hot"):
         translate({"hot_buffer_size": 1000})
     with pytest.raises(UserError, match="planner_value_std_coef_eval=pess stands for a number: write the number"):

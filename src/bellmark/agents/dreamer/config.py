@@ -57,7 +57,7 @@ class Dreamer(Config):
     task: CartPole | Dmc | PickCube | ManiSkill | H1 | Custom | Probe = option(
         CartPole(), "what is to be learned", scope="model"
     )
-    seed: int = knob(1, "seeds parameters, dreams, minibatches and the training start states", ge=0)
+    seed: int = knob(1, "seeds parameters, dreams, minibatches and the training start states", ge=0, lt=2**32)
     steps: int = knob(1_000_000, "agent steps to train for", ge=1)
     train_ratio: float = knob(32.0, "replayed rows per agent step", unit="rows / step", source=OFFICIAL, gt=0)
     batch: int = knob(16, "slices per update", source=OFFICIAL, ge=1)

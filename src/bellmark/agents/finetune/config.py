@@ -75,7 +75,7 @@ class Finetune(Config):
     task: PickCube | ManiSkill | Dmc | H1 | CartPole | Custom | Probe = option(
         PickCube(), "what is to be learned", scope="model"
     )
-    seed: int = knob(1, "seeds parameters, action noise, minibatch order and the training start states", ge=0)
+    seed: int = knob(1, "seeds parameters, action noise, minibatch order and the training start states", ge=0, lt=2**32)
     steps: int = knob(
         50_000,
         "iterations x collect.envs x collect.steps, rounded down: where data is new at every iteration, the real "

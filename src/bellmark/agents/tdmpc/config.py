@@ -95,7 +95,7 @@ class Tdmpc(Config):
     task: PickCube | ManiSkill | Dmc | H1 | CartPole | Custom | Probe = option(
         Dmc(), "what is to be learned", scope="model"
     )
-    seed: int = knob(1, "seeds parameters, plans, minibatches and the training start states", ge=0)
+    seed: int = knob(1, "seeds parameters, plans, minibatches and the training start states", ge=0, lt=2**32)
     steps: int = knob(500_000, "agent steps to train for", ge=1)
     precision: Literal["single", "half", "bfloat16"] = knob(
         "single",
@@ -159,6 +159,7 @@ class Tdmpc(Config):
                     f"auxiliary.learn_from=imagined needs target.horizon=1, not {self.target.horizon}: what the target "
                     "imagines beyond a step is discounted by the main discount"
                 )
+        self._within_bounds()
         self._plans_to_draw("planner", self.planner.samples, self.planner.policy_plans)
         if isinstance(self.reanalysis, Lazy):
             plans_again = self.reanalysis.policy_plans
@@ -170,6 +171,22 @@ class Tdmpc(Config):
         if self.slices.hot > self.slices.size:
             raise ValueError(f"slices.hot={self.slices.hot} is more than slices.size={self.slices.size}")
         return self
+
+    def _within_bounds(self) -> None:
+        """Numbers that others bound."""
+        planner, policy = self.planner, self.model.policy
+        bounds = [
+            ("planner.min_std", planner.min_std, "planner.max_std", planner.max_std),
+            ("model.policy.log_std_min", policy.log_std_min, "model.policy.log_std_max", policy.log_std_max),
+        ]
+        if isinstance(self.discount, Heuristic):
+            bounds.append(("discount.low", self.discount.low, "discount.high", self.discount.high))
+        for key, value, limit, most in bounds:
+            if value > most:
+                raise ValueError(f"{key}={value:g} is more than {limit}={most:g}")
+        for gamma in getattr(self.auxiliary, "gammas", ()):
+            if not 0 < gamma < 1:
+                raise ValueError(f"auxiliary.gammas: {gamma:g} is no discount between 0 and 1")
 
     def _plans_to_draw(self, where: str, samples: int, policy_plans: int) -> None:
         if self.planner.policy_plans_are == "within" and policy_plans >= samples:

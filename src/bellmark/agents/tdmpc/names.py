@@ -22,9 +22,9 @@ class Name(NamedTuple):
     note: str = ""
 
 
-def _after(ratio: float) -> float:
-    """A share counted from the run's end, counted from its beginning."""
-    return 1 - ratio
+def _after(ratio: Any) -> Any:
+    """A share counted from the run's end, counted from its beginning; validation says what is wrong with all else."""
+    return 1 - ratio if isinstance(ratio, int | float) else ratio
 
 
 def _inherit(least: int) -> dict[Any, Any]:
