@@ -20,6 +20,7 @@ from small_run import made
 from tdmpc_small import TINY
 
 from bellmark.agents.tdmpc import model
+from bellmark.cli import main
 from bellmark.cli.families import resolve
 from bellmark.cli.train import run_folder
 from bellmark.errors import UserError
@@ -204,6 +205,17 @@ def test_a_run_starts_from_another_run(tmp_path: Path) -> None:
     judged = Run(donor).curve("eval/return")
     start = Run(heir).curve("eval/return").value[0]
     assert start == pytest.approx(judged.value[judged.step.tolist().index(best.step)], abs=1e-6)
+
+
+def test_train_repeats_nothing_in_whatever_words_it_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "ppo", *TINY_PPO, "--runs", str(tmp_path)]) == 0
+    capsys.readouterr()
+    # another order, and a default spelled out: another name for the same run
+    assert main(["train", "ppo", "seed=1", *TINY_PPO, "--runs", str(tmp_path)]) == 0
+    assert "is done already" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("single/*"))) == 1
 
 
 def test_unknown_checkpoints_are_named(tmp_path: Path) -> None:

@@ -69,13 +69,16 @@ def train(
     from bellmark.cli.screen import console
     from bellmark.records import Run
     from bellmark.trackers.live import following
-    from bellmark.train.run import REQUEUE, execute
+    from bellmark.train.run import DONE, REQUEUE, execute
 
     folder = run_folder(resolve(recipe, overrides), root, device)
     screen = console(stderr=as_json)
-    with following(folder, track), _progress(screen, folder.name) as show:
-        code = execute(folder, threads=threads, device=device, show=show, say=screen.print, profile=profile)
-    run = Run(folder)
+    run, code = Run(folder), DONE
+    if run.status.state == "done":
+        screen.print(f"{folder.name} is done already.")
+    else:
+        with following(folder, track), _progress(screen, folder.name) as show:
+            code = execute(folder, threads=threads, device=device, show=show, say=screen.print, profile=profile)
     if code == REQUEUE:
         screen.print(f"Saved at step {run.status.step:,} of {run.status.total:,}; the same command goes on.")
         return code
@@ -89,16 +92,21 @@ def train(
 
 
 def run_folder(resolved: Resolved, root: Path, device: str = "cpu") -> Path:
-    """The run's folder, made unless the same run is there already."""
-    from bellmark.records import RunMeta, collect_provenance, create_run, now_utc
+    """The run's folder, made unless the same run is below `root` already, whatever it was called."""
+    from bellmark.records import Index, RunMeta, collect_provenance, create_run, now_utc
     from bellmark.sweeps.names import run_name
-    from bellmark.sweeps.plan import task_name
+    from bellmark.sweeps.plan import by_fingerprint, task_name
 
     tree = resolved.tree
     name = run_name(resolved.recipe, resolved.overrides, tree["seed"], resolved.fingerprint)
     folder = root / "single" / name
     if (folder / "run.json").is_file():
         return folder
+    if root.is_dir():
+        index = Index(root)
+        index.refresh()
+        if same := by_fingerprint(index.rows()).get(resolved.fingerprint):
+            return same.path
     origin = collect_provenance()
     meta = RunMeta(
         name=name,

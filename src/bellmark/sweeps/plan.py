@@ -38,7 +38,7 @@ class _Planner:
         self._sweep, self._resolve, self._root = sweep, resolve, root
         index = Index(root)
         damaged, rows = (index.refresh(), index.rows()) if root.is_dir() else ([], [])
-        self._existing, self._speeds = _by_fingerprint(rows), Speeds(rows)
+        self._existing, self._speeds = by_fingerprint(rows), Speeds(rows)
         self._warnings = {f"not looked at: {damage.problem}": None for damage in damaged}  # in order, each once
         self._bases: dict[str, Resolved] = {}
         self._dead: Counter[tuple[str, str]] = Counter()
@@ -229,7 +229,7 @@ def _task_settings(task: str | Settings, base: Resolved) -> dict[str, Any]:
     return {f"task.{naming}": task} if naming and task not in kinds else {"task": task}
 
 
-def _by_fingerprint(rows: Sequence[Row]) -> dict[str, Row]:
+def by_fingerprint(rows: Sequence[Row]) -> dict[str, Row]:
     """The run to share for each fingerprint: a finished one before a living one, then the one that got furthest."""
     order = {"done": 2, "running": 1}
     found: dict[str, Row] = {}
