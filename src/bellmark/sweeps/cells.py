@@ -112,7 +112,7 @@ def _baseline(sweep: Sweep, variants: list[Variant], base: Variant, prune: Prune
     if wanted is None:
         return replace(base, arm=_free(base.arm, variants))
     if not isinstance(wanted, str):
-        return _cell_with(sweep, variants, wanted)
+        return _cell_with(sweep, variants, prune(replace(base, swept=wanted)).swept)  # in the family's own words
     for variant in variants:
         if variant.arm == wanted:
             return variant

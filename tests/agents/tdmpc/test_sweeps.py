@@ -215,6 +215,15 @@ def test_another_head_of_auxiliary_values_changes_the_head_alone() -> None:
         assert (auxiliary.weight, auxiliary.learn_from, auxiliary.gammas) == (0.01, "imagined", (0.9, 0.95))
 
 
+def test_a_baseline_may_be_named_in_the_users_words() -> None:
+    ours = load_sweep(SWEEPS / "bmpc" / "4b_tau.yaml").model_copy(update={"seeds": (1,), "zip": {}, "list": ()})
+    found = plan(
+        ours.model_copy(update={"grid": {"tau": [0.01, 0.02]}, "baseline": {"tau": 0.02}}), once, "no_runs_here"
+    )
+    (base,) = [cell for cell in found.cells if cell.is_baseline]
+    assert base.swept == {"target.slow_rate": 0.02, "policy.scale_rate": 0.02}
+
+
 def test_a_sweep_over_settings_of_what_is_off_is_refused() -> None:
     ours = load_sweep(SWEEPS / "bmpc" / "4b_tau.yaml").model_copy(update={"seeds": (1,), "baseline": None})
     dead = ours.model_copy(update={"zip": {}, "list": (), "grid": {"multi_gamma_loss_weight": [0.01, 0.1]}})
