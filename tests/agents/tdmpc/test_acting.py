@@ -73,6 +73,7 @@ def test_the_value_that_ends_plans(asked: Asked, which: str) -> None:
     made.experts.renew(batch(made), 0, made.generator)
     assert len(asked) == 3
     assert all(each["critic"] is critic for each in asked)
+    assert all(each["search"].discount == made.gamma < 1 for each in asked)
     assert asked[-1]["seeds"] == made.nets.world.policy.act_for_reanalysis and not asked[-1]["mean"].any()
 
 

@@ -177,6 +177,25 @@ def test_translating():
     assert translate({"tau": 0.02, "seed": 3}) == {"target.slow_rate": 0.02, "policy.scale_rate": 0.02, "seed": 3}
     assert translate({"detach_encoder_ratio": 0.25}) == {"optimizer.encoder_frozen_at": 0.75}
     assert translate({"policy_ema_tau": None, "value_update_freq": -1}) == {"policy.slow_rate": 0, "cadence.value": 0}
+    for theirs, ours in (
+        ({"fix_kl_order": True}, {"policy.improvement.order": "expert_policy"}),  # KL(expert || policy)
+        ({"fix_kl_order": False}, {"policy.improvement.order": "policy_expert"}),
+        ({"mult_by_temp": True}, {"planner.weighting": "multiply"}),
+        ({"mult_by_temp": False}, {"planner.weighting": "divide"}),
+        ({"normalize_rho_weights": True}, {"loss.over_time": "unit_mean"}),
+        ({"reanalyze_use_chosen_action": True}, {"policy.improvement.expert": "executed"}),
+        ({"initial_expert_from_behavior": False}, {"policy.improvement.initial": "replan"}),
+        ({"td_target_use_ema_policy": True}, {"target.policy": "slow"}),
+        ({"planner_use_all_heads_eval": False}, {"planner.eval_heads": "first"}),
+        ({"planner_aggregate_value": True}, {"planner.depths": "all"}),
+        ({"greedy_train_action_selection": True}, {"planner.choose_train": "best"}),
+        ({"ema_value_planning": True}, {"planner.value_net": "slow"}),
+        ({"critic_target_source": "replay_true"}, {"target.start_at": "encoded"}),
+        ({"critic_source": "replay_rollout"}, {"target.predict_at": "rollout"}),
+        ({"red_q_style_value": True}, {"target.heads.members": 2}),
+        ({"reanalyze_num_pi_trajs": None}, {"reanalysis.policy_plans": -1}),
+    ):
+        assert translate(theirs) == ours
     with pytest.raises(UserError, match=r"tau and target\.slow_rate both set target\.slow_rate, to 0\.1 and 0\.2"):
         translate({"tau": 0.1, "target.slow_rate": 0.2})
     with pytest.raises(UserError, match=r"ac_utd_multiplier has no counterpart here: write cadence\.value"):

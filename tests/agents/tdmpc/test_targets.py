@@ -93,6 +93,19 @@ def test_imitation_earns_an_entropy_bonus() -> None:
     torch.testing.assert_close(losses_TB[0] - losses_TB[1], 0.3 * draw.entropy, rtol=1e-4, atol=1e-5)
 
 
+def test_every_imagined_step_draws_its_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, drawn = agent(*STATE, "target.horizon=3"), []
+    right = made.nets.world.policy.act
+
+    def act(z: Tensor, noise: Tensor) -> Tensor:
+        drawn.append(noise)
+        return right(z, noise)
+
+    monkeypatch.setattr(made.nets.world.policy, "act", act)
+    made.config.target.of(made.nets, practice(made).data, 0.9, made.generator)
+    assert len(drawn) == 3 and all(abs(float(noise.std()) - 1) < 0.5 for noise in drawn)
+
+
 def test_what_is_climbed_ends_with_the_task() -> None:
     made = shaken(agent(*STATE, "model.episodic=true"))
     world, z, action = made.nets.world, torch.rand(4, 16), torch.rand(1, 4, 2)
