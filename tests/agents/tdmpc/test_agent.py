@@ -191,6 +191,17 @@ class TestSmall:
             after = made.nets.world.encoder.parameters()
             assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True)) == frozen
 
+    def test_what_is_foreseen_is_compared_with_the_row_it_leads_to(self) -> None:
+        """A world that foresees no rewards misses those of rows 1 to T; behaviour is told in deviations."""
+        made = agent("model.policy=clipped")
+        rows = batch(made)
+        with torch.no_grad():
+            made.nets.world.policy.network.stacks[-1].weight.zero_()  # log std at the middle of [-3, 1]
+        instruments = TdmpcInstruments(made)
+        expected = rows.reward[1:].abs().mean()
+        assert float(instruments.measure(rows)["model/open_loop_reward"]) == pytest.approx(float(expected), rel=1e-3)
+        assert instruments.behaviour(rows).std[0, 0].item() == pytest.approx(math.exp(-1), rel=1e-5)
+
     def test_held_out_consistency_is_the_error_of_what_was_foreseen(self) -> None:
         made = agent()
         generator, state = torch.Generator().manual_seed(0), made.policy.initial(1)
@@ -223,17 +234,6 @@ class TestRefusals:
             next(made.nets.world.encoder.parameters()).fill_(torch.nan)
         with pytest.raises(UserError, match=r"lower optimizer\.lr"):
             acted(made, False)
-
-    def test_what_is_foreseen_is_compared_with_the_row_it_leads_to(self) -> None:
-        """A world that foresees no rewards misses those of rows 1 to T; behaviour is told in deviations."""
-        made = agent("model.policy=clipped")
-        rows = batch(made)
-        with torch.no_grad():
-            made.nets.world.policy.network.stacks[-1].weight.zero_()  # log std at the middle of [-3, 1]
-        instruments = TdmpcInstruments(made)
-        expected = rows.reward[1:].abs().mean()
-        assert float(instruments.measure(rows)["model/open_loop_reward"]) == pytest.approx(float(expected), rel=1e-3)
-        assert instruments.behaviour(rows).std[0, 0].item() == pytest.approx(math.exp(-1), rel=1e-5)
 
     @pytest.mark.parametrize(
         ("overrides", "message"),
