@@ -22,6 +22,7 @@ COMPANIONS: dict[str, tuple[str, ...]] = {
     "planner.extra_iterations": ("planner.extra_from=1",),
     "planner.extra_from": ("planner.extra_from=2",),  # the actions of the small task
     "slices.hot_rows": ("slices.hot=2",),
+    "discount.high": ("discount.low=0.5",),
     "loss.encoder_from": ("loss.encoder=1",),
     "optimizer.encoder_step": ("optimizer.encoder_step_at=0.1",),
     "optimizer.encoder_step_at": ("optimizer.encoder_step=0.1",),
