@@ -30,6 +30,13 @@ def seeded(on: Practice, seed: int = 0) -> Practice:
     return replace(on, generator=generator, scales={name: scale.clone() for name, scale in on.scales.items()})
 
 
+def test_replayed_targets_value_drawn_actions() -> None:
+    made = shaken(agent("target.members=0"))  # no other chance than the actions'
+    data = practice(made).data
+    one, other = (made.config.target.of(made.nets, data, 0.9, torch.Generator().manual_seed(s)) for s in (0, 1))
+    assert not torch.allclose(one.value_NPB, other.value_NPB)
+
+
 def test_replayed_targets_bootstrap_from_encoded_observations() -> None:
     made = shaken(agent())
     data = practice(made).data
