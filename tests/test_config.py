@@ -194,6 +194,8 @@ def test_a_choice_of_words_may_hold_off() -> None:
         ("update.clip=.nan", ["update.clip=nan", "finite"]),
         ("norm=layer", ["norm='layer'", "'batch' or 'off'"]),
         ("net=3", ["net must be a group of keys, got 3"]),
+        ("net=big", ["net must be a group of keys, got 'big'; its keys: hidden"]),
+        ("nett.hidden=3", ["unknown key 'nett.hidden'; did you mean net.hidden?"]),
         ("update=3", ["update must be a group of keys, got 3"]),
         ("net.sizes=3", ["net.sizes=3"]),
     ],
@@ -213,6 +215,7 @@ def test_wrong_keys_in_a_tree_are_errors_too() -> None:
     assert "did you mean net.hidden?" in error(tree={"net": {"hiddn": 1}})
     assert "did you mean update=awr?" in error(tree={"update": {"kind": "awrr"}})
     assert "did you mean update=awr?" in error(tree={"update": "awrr"})
+    assert "net must be a group of keys, got 'big'" in error(tree={"net": "big"})
 
 
 @pytest.mark.parametrize("wrong", [3, [1], True])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -39,6 +39,11 @@ class Config(BaseModel):
     def translate(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Dotted settings under the names of this tree; a family whose users know other names says which."""
         return dict(settings)
+
+    @classmethod
+    def words(cls) -> Collection[str]:
+        """The other names that `translate` knows."""
+        return ()
 
 
 class Choice(Config):
@@ -203,6 +208,8 @@ def _choose(path: str, name: str, field: FieldInfo, former: Any) -> dict[str, An
     """The subtree of the option called `name`, with what the former one's says of it."""
     below = branches(field)
     chosen = {kind_of(t) for t in below}
+    if None in chosen:
+        raise _not_a_group(path, name, below)
     if name not in chosen:
         raise _unknown_choice(path, name, chosen)
     if not isinstance(former, Mapping):
@@ -228,7 +235,7 @@ def _descend(node: dict[str, Any], key: str, field: FieldInfo, path: str) -> dic
         default = field.default
         node[key] = {"kind": default.kind} if isinstance(default, Choice) else {}
     elif not isinstance(value, dict):
-        raise _not_a_group(path, value)
+        raise _not_a_group(path, value, branches(field))
     subtree: dict[str, Any] = node[key]
     return subtree
 
@@ -251,10 +258,10 @@ def _check_keys(cls: type[Config], tree: dict[str, Any], prefix: str) -> None:
         if not below:
             continue
         chosen = {kind_of(t) for t in below}
-        if isinstance(tree[key], str):
+        if isinstance(tree[key], str) and None not in chosen:
             tree[key] = {"kind": tree[key]}
         if not isinstance(tree[key], dict):
-            raise _not_a_group(path, tree[key])
+            raise _not_a_group(path, tree[key], below)
         kind = tree[key].get("kind")
         if None not in chosen:
             if kind is not None and kind not in chosen:
@@ -264,8 +271,9 @@ def _check_keys(cls: type[Config], tree: dict[str, Any], prefix: str) -> None:
         _check_keys(_chosen(field, below, tree[key]), tree[key], f"{path}.")
 
 
-def _not_a_group(path: str, value: object) -> UserError:
-    return UserError(f"{path} must be a group of keys, got {value!r}")
+def _not_a_group(path: str, value: object, below: Sequence[type[Config]]) -> UserError:
+    keys = f": {', '.join(below[0].model_fields)}" if len(below) == 1 else ""
+    return UserError(f"{path} must be a group of keys, got {value!r}{keys and '; its keys' + keys}")
 
 
 def _unknown_choice(path: str, value: object, chosen: set[str | None]) -> UserError:
@@ -280,10 +288,11 @@ def _unknown_key(root: type[Config], at: str, path: str, here: type[Config]) -> 
     elsewhere = [k for k in knobs(root) if k.path == path and k.choice]
     if elsewhere:
         return UserError(f"key {path!r} belongs to {elsewhere[0].choice}, which is not chosen here; choose it first")
-    prefix = at[: len(at) - len(wrong)]
-    close = [f"{prefix}{n}" for n in nearest(wrong, (n for n in here.model_fields if n != "kind"), most=2)]
+    every = {k.path for k in knobs(root)}
+    prefix, rest = at[: len(at) - len(wrong)], path[len(at) :]
+    near = nearest(wrong, [*(n for n in here.model_fields if n != "kind"), *(() if prefix else root.words())], most=2)
+    close = [f"{prefix}{n}{rest}" if f"{prefix}{n}{rest}" in every else f"{prefix}{n}" for n in near]
     if not close:
-        every = {k.path for k in knobs(root)}
         close = [p for p in sorted(every) if p.rsplit(".", 1)[-1] == wrong][:2] or nearest(path, every, most=2)
     hint = f"did you mean {' or '.join(close)}?" if close else f"keys here: {', '.join(here.model_fields)}"
     return UserError(f"unknown key {path!r}; {hint}")

@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend: it names the key, the value and the nearest right one."""
+"""What the user is told: the one kind of error that is theirs to mend, and what was skipped."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from difflib import get_close_matches
 
 class UserError(Exception):
     """Bad input. The command line prints the message as one line and exits with code 2; anything else is a bug."""
+
+
+class Skipped(UserWarning):
+    """Something damaged was left out and the rest goes on; the command line prints the message as one line."""
 
 
 def nearest(word: str, known: Iterable[str], *, most: int = 3) -> list[str]:

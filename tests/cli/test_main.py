@@ -66,6 +66,7 @@ def test_no_arguments_show_the_help(capsys) -> None:
         (["knobs", "ppo", "seed"], "'seed' is not of the form key=value"),
         (["knobs", "no/such.yaml"], "recipe file 'no/such.yaml' does not exist"),
         (["train", "ppo", "--device", "gpu"], "'gpu' is neither cpu nor cuda nor cuda:N"),
+        (["train", "ppo", "--device", "cuda:99"], "'cuda:99': PyTorch sees "),
         (["train", "ppo", "--runs", "/proc/nowhere"], "/proc/nowhere"),
     ],
 )

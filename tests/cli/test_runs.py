@@ -133,3 +133,25 @@ def test_a_missing_root_is_said(capsys: Out) -> None:
 def test_help_has_examples(capsys: Out, command: list[str]) -> None:
     assert main(["runs", *command, "--help"]) == 0
     assert "Examples:\n    bellmark runs" in capsys.readouterr().out
+
+
+def test_damage_is_a_line_and_the_rest_goes_on(root: str, capsys: Out) -> None:
+    assert main(["doctor", root]) in (0, 3)
+    out, err = capsys.readouterr()
+    assert "ppo-s1-3fa29c" in out
+    assert err.startswith("bellmark: warning: run skipped: ") and "run.json is damaged" in err and err.count("\n") == 1
+    assert main(["doctor", f"{root}/single/bad-s3-000000"]) == 2
+    assert "no run that can be read in" in capsys.readouterr().err
+
+
+def test_a_run_whose_checkpoints_are_damaged_says_so(root: str, capsys: Out) -> None:
+    run = Path(root, "single", "ppo-s1-3fa29c")
+    for file in run.glob("checkpoints/*.pt"):
+        file.write_bytes(b"")
+    assert main(["evaluate", str(run)]) == 2
+    assert "has no checkpoint that is whole, of 1" in capsys.readouterr().err
+
+
+def test_export_of_a_metric_that_is_not_there(root: str, capsys: Out) -> None:
+    assert main(["runs", "export", "ppo-s1", "--root", root, "--metric", "eval/sucess"]) == 2
+    assert "unknown metric 'eval/sucess'; did you mean eval/success?" in capsys.readouterr().err

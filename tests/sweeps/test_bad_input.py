@@ -45,6 +45,21 @@ def test_a_baseline_that_does_not_exist_is_named(tmp_path: Path, capsys: pytest.
     assert "gone.yaml" in refused(tmp_path, capsys, baseline="./gone.yaml")
 
 
+def test_a_metric_that_no_evaluation_records_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(tmp_path, capsys, expect={"metric": "eval/retrun"})
+    assert "expect.metric: unknown metric 'eval/retrun'; did you mean eval/return" in error
+    unrecorded = {"expect": {"metric": "eval/return_sampled"}, "set": {**TINY, "evaluation.sampled": False}}
+    assert "evaluation.sampled is false; set it to true" in refused(tmp_path, capsys, **unrecorded)
+
+
+def test_one_length_and_exclusions_that_exclude(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "steps=32 and grid.steps both say how long" in refused(tmp_path, capsys, grid={"steps": [16, 48]})
+    assert "steps=32 and set.steps both say" in refused(tmp_path, capsys, set={**TINY, "steps": 16})
+    grid = {"update.clip": [0.1, 0.3]}
+    error = refused(tmp_path, capsys, grid=grid, exclude=[{"update.clip": 0.2}])
+    assert "exclude: update.clip=0.2 fits no cell; its values: [0.1, 0.3]" in error
+
+
 def test_an_impossible_request_is_refused_before_anything_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import resolve
 
+from bellmark.cli import families
 from bellmark.errors import UserError
 from bellmark.records import RunMeta, RunStatus, create_run
 from bellmark.records.layout import write_status
 from bellmark.stats.power import seeds_to_reach
 from bellmark.sweeps.plan import plan
-from bellmark.sweeps.schema import Expect, Sweep
+from bellmark.sweeps.schema import Expect, Sweep, load_sweep
 from bellmark.sweeps.work import PlannedRun
 
 Make = Callable[..., Sweep]
@@ -175,6 +176,38 @@ def test_chosen_option_brings_its_knobs_to_life(sweep_of: Make, tmp_path: Path) 
 def test_set_that_changes_nothing_is_warned_of(sweep_of: Make, tmp_path: Path) -> None:
     found = plan(sweep_of(set={"gamma": 0.9}, grid={"utd": [2]}), resolve, tmp_path)
     assert [text for text in found.warnings if "gamma=0.9 changes nothing" in text]
+
+
+def test_set_that_changes_something_in_one_cell_is_not_warned_of(sweep_of: Make, tmp_path: Path) -> None:
+    cells = [{"name": "other", "recipe": "toy_awr"}]
+    own = resolve("toy_awr", ()).tree["gamma"]
+    assert own != resolve("toy", ()).tree["gamma"]
+    found = plan(sweep_of(set={"gamma": own}, list=cells), resolve, tmp_path)
+    assert not [text for text in found.warnings if "changes nothing" in text]
+
+
+def test_the_length_of_a_cell_is_its_own(sweep_of: Make, tmp_path: Path) -> None:
+    found = plan(sweep_of(steps=8, list=[{"name": "long", "set": {"steps": 16}}]), resolve, tmp_path)
+    assert {run.arm: run.steps for run in found.runs} == {"toy": 8, "long": 16}
+
+
+def test_a_scale_for_a_task_that_the_sweep_has_not_is_warned_of(sweep_of: Make, tmp_path: Path) -> None:
+    expect = {"metric": "eval/return", "scales": {"dog-rum": 10, "hop": 5}}
+    found = plan(sweep_of(expect=expect, tasks=["dog-run", "hop"], grid={"utd": [2]}), resolve, tmp_path)
+    assert [text for text in found.warnings if "scales" in text] == [
+        "expect.scales.dog-rum names no task of this sweep; did you mean dog-run?"
+    ]
+
+
+def test_cells_judged_unlike_the_baseline_are_warned_of(tmp_path: Path) -> None:
+    """A recipe of its own is declared as a whole, but not how it is judged; declared episodes get no verdict either."""
+    head = "question: q\nexpect: {metric: eval/return}\nbase: tdmpc2\n"
+    file = tmp_path / "judged.yaml"
+    file.write_text(head + "list: [{recipe: svg_ensemble}, {name: few, set: {evaluation.episodes: 3}}]\n")
+    warnings = plan(load_sweep(file), families.resolve, tmp_path).warnings
+    assert warnings[0].startswith("cell svg_ensemble differs from the baseline tdmpc2 in keys neither swept nor under")
+    assert "evaluation.every (50000 -> 10000), evaluation.episodes (10 -> 5)" in warnings[0]
+    assert "no verdict on cell few, judged unlike the baseline tdmpc2: evaluation.episodes (10 -> 3)" in warnings
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,25 @@ def test_measuring_takes_no_random_number_and_leaves_parameters_alone(family: st
     assert all(p.grad is None or not p.grad.any() for p in parameters)
 
 
+def test_a_predicted_end_is_held_against_the_row_it_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, overrides = SMALL["tdmpc"]
+    chosen = resolve(recipe, [*overrides, "model.episodic=true"])
+    agent = make_agent(read_config(chosen.family, chosen.tree), tmp_path, 1, "cpu")
+    rows = tape(8).batch()
+    assert rows is not None
+    learner = agent.learner  # type: ignore[attr-defined]
+    shape = rows.first.shape
+    ended = sum(torch.meshgrid(*map(torch.arange, shape), indexing="ij")) % 2 == 0  # a row early it is the opposite
+    rows = rows._replace(
+        obs=torch.randn(*shape, learner.spec.obs_shape[0]), action=torch.zeros(*shape, learner.spec.actions),
+        terminated=ended,
+    )  # fmt: skip
+    # The t-th prediction looks at the latent after t + 1 steps: one that knows the rows' ends is never wrong.
+    foretold = iter(ended[1:].float())
+    monkeypatch.setattr(learner.nets.world.termination, "logit", lambda latent: next(foretold))
+    assert float(instruments_of(agent, "tdmpc").measure(rows)["model/open_loop_ends"]) == 1
+
+
 def dreamer_rows(tmp_path: Path) -> tuple[Agent, Batch]:
     """A learner after a few updates, and rows that end here and there."""
     chosen = resolve(*SMALL["dreamer"])

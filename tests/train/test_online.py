@@ -10,7 +10,8 @@ import pytest
 import torch
 from fake_learner import FakeConfig, FakeLearner
 
-from bellmark.agents.api import Collect, Evaluation, Schedule, Window
+from bellmark.agents.api import Collect, Schedule, Window
+from bellmark.cli.families import resolve
 from bellmark.config import build
 from bellmark.envs.cartpole import CartPole
 from bellmark.errors import UserError
@@ -156,16 +157,14 @@ def test_policies_without_random_phase_begin_with_the_learner(tmp_path):
     assert (agent.replay.columns["steps"][:6] >= 0).sum() == 5  # five decisions and the final row's blank
 
 
-@pytest.mark.parametrize(
-    ("collect", "every", "message"),
-    [
-        (Collect(envs=2, log_every=20), 50, "evaluation.every=50 must be a multiple of collect.log_every=20"),
-        (Collect(envs=3, log_every=20), 40, "collect.log_every=20 must be a multiple of collect.envs=3"),
-    ],
-)
-def test_rows_and_evaluations_must_fall_together(tmp_path, collect, every, message):
-    with pytest.raises(UserError, match=message):
-        online(tmp_path, FakeConfig(collect=collect, evaluation=Evaluation(every=every, episodes=2)))
+@pytest.mark.parametrize("recipe", ["tdmpc2", "dreamer_v3"])
+def test_rows_and_evaluations_must_fall_together(recipe):
+    rows = ["collect.envs=2", "collect.log_every=20"]
+    resolve(recipe, [*rows, "evaluation.every=60"])
+    with pytest.raises(UserError, match=r"evaluation\.every=50 must be a multiple of collect\.log_every=20"):
+        resolve(recipe, [*rows, "evaluation.every=50"])
+    with pytest.raises(UserError, match=r"collect\.log_every=20 must be a multiple of collect\.envs=3"):
+        resolve(recipe, [*rows, "collect.envs=3", "evaluation.every=60"])
 
 
 def test_observations_stay_pictures_or_become_float32():

@@ -130,6 +130,19 @@ class Collect(Config):
     where: Inline | Processes = option(Inline(), "where worlds are stepped")
 
 
+def rows_at_evaluations(collect: Collect, evaluation: Evaluation) -> None:
+    """Of an agent that learns from replay, whose evaluations fall on rows of its record.
+
+    Raises:
+        ValueError: they do not.
+    """
+    rows, every = collect.log_every, evaluation.every
+    if every % rows:
+        raise ValueError(f"evaluation.every={every} must be a multiple of collect.log_every={rows}")
+    if rows % collect.envs:
+        raise ValueError(f"collect.log_every={rows} must be a multiple of collect.envs={collect.envs}")
+
+
 class Spec(NamedTuple):
     """What a learner must know of its task."""
 

@@ -14,8 +14,8 @@ from bellmark.audits.values import Number
 from bellmark.config import flatten
 from bellmark.records.layout import METRICS
 from bellmark.reports.dossier import ArmRecord, Dossier, RunRecord
-from bellmark.reports.fairness import PROTECTED
 from bellmark.reports.words import Unit
+from bellmark.sweeps.design import PROTECTED
 from bellmark.sweeps.names import value_text
 from bellmark.sweeps.schema import Sweep
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import click
 
 from bellmark import __version__
-from bellmark.errors import UserError, nearest, unknown
+from bellmark.errors import Skipped, UserError, nearest, unknown
 
 BAD_INPUT, INTERRUPTED = 2, 130
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -157,7 +159,9 @@ def main(args: Sequence[str] | None = None) -> int:
     # Before torch is loaded: idle OpenMP threads that spin make a busy machine ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        code = cli.main(args, prog_name="bellmark", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show, warnings.showwarning)
+            code = cli.main(args, prog_name="bellmark", standalone_mode=False)
     except UserError as error:
         return _bad_input(str(error))
     except click.exceptions.NoArgsIsHelpError as error:
@@ -178,6 +182,14 @@ def main(args: Sequence[str] | None = None) -> int:
         print("bellmark: interrupted", file=sys.stderr)
         return INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+def _show(usual: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Show what was skipped as one line of ours, every other warning as Python does."""
+    if issubclass(category, Skipped):
+        print(f"bellmark: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    else:
+        usual(message, category, *place)
 
 
 def _bad_input(message: str) -> int:

@@ -56,7 +56,7 @@ def doctor(paths: tuple[Path, ...], only: tuple[str, ...], listing: bool, as_jso
         raise UserError("name a run or a folder of runs, such as `bellmark doctor runs` (--rules: the rules)")
     runs = [run for path in paths for run in scan(path)]
     if not runs:
-        raise UserError(f"no run in {', '.join(map(str, paths))}")
+        raise UserError(f"no run that can be read in {', '.join(map(str, paths))}")
     found = {run.path: diagnose(case_of(run), only) for run in runs}
     if as_json:
         records = [{"run": str(path), "findings": [asdict(f) for f in findings]} for path, findings in found.items()]

@@ -16,7 +16,7 @@ import yaml
 
 from bellmark import yaml12
 from bellmark.config import Config, branches, build, carried, fingerprint, kind_of, model_fingerprint, parse_value
-from bellmark.errors import UserError, unknown
+from bellmark.errors import UserError, nearest, unknown
 from bellmark.shipped import recipes_dir
 from bellmark.sweeps.overrides import as_text
 
@@ -110,14 +110,40 @@ def resolve(recipe: Recipe | str | Path, overrides: Sequence[str] = ()) -> Resol
 
 
 def _in_our_words(cls: type[Config], overrides: Sequence[str]) -> list[str]:
-    """Overrides with the names that a family's users know replaced by its own; all others as they were."""
-    ours = []
+    """Overrides with the names that people know replaced by a family's own; all others as they were.
+
+    `task=walker-walk` is a task of some kind (`parse_task`); keys may be those of a family's users (`translate`).
+
+    Raises:
+        UserError: no such task, or one knob set to two values under two names.
+    """
+    ours, together = [], {}
     for override in overrides:
-        key, sep, text = override.partition("=")
-        known = cls.translate({key.strip(): parse_value(text.strip())}) if sep else {}
-        same = not sep or list(known) == [key.strip()]
-        ours += [override] if same else [as_text(path, value) for path, value in known.items()]
+        key, sep, text = (piece.strip() for piece in override.partition("="))
+        meant = {key: parse_value(text)} if sep else {}
+        if "task" in meant:
+            meant = _task(cls, meant["task"])
+        known = cls.translate(meant)
+        together.update(meant)
+        ours += [override] if list(known) in ([], [key]) else [as_text(path, value) for path, value in known.items()]
+    cls.translate(together)
     return ours
+
+
+def _task(cls: type[Config], value: Any) -> dict[str, Any]:
+    """The settings that choose a task: its kind, or the kind and what the name of a task says of it."""
+    from bellmark.envs.suite import parse_task
+
+    kinds = [str(kind_of(task)) for task in branches(cls.model_fields["task"])]
+    if value in kinds or not isinstance(value, str):
+        return {"task": value}
+    try:
+        task = parse_task(value)
+    except UserError:
+        if nearest(value, kinds, most=1):
+            return {"task": value}
+        raise
+    return {"task": task.kind, **{f"task.{key}": task.model_dump()[key] for key in task.model_fields_set - {"kind"}}}
 
 
 def _locate(text: str, folder: Path) -> Path:

@@ -17,8 +17,15 @@ threads_option = click.option(
 
 
 def _device(context: click.Context, option: click.Parameter, value: str) -> str:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", value):
+    found = re.fullmatch(r"cpu|cuda(?::(\d+))?", value)
+    if not found:
         raise click.BadParameter(f"{value!r} is neither cpu nor cuda nor cuda:N")
+    if value != "cpu":
+        import torch
+
+        visible = torch.cuda.device_count()
+        if int(found[1] or 0) >= visible:
+            raise click.BadParameter(f"{value!r}: PyTorch sees {visible or 'no'} GPU{'s' * (visible > 1)} here")
     return value
 
 

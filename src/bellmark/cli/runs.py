@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import sys
@@ -18,7 +19,7 @@ from bellmark.cli.lengthen import lengthen
 from bellmark.cli.run_argument import RunName, root_option
 from bellmark.config import diff
 from bellmark.errors import UserError, unknown
-from bellmark.records import STATES, Damage, Index, Row, Run, RunMeta, open_run, small_record
+from bellmark.records import SMALL, STATES, Damage, Index, Row, Run, RunMeta, open_run, small_record
 from bellmark.reports.code import codes_of
 
 # What may differ between two runs beside their configurations.
@@ -139,7 +140,7 @@ def diff_runs(run: str, other: str, root: str, as_json: bool) -> None:
     "--metric",
     "patterns",
     multiple=True,
-    default=("eval/*", "steps/*"),
+    default=SMALL,
     show_default=True,
     help="Curves, by name or pattern.",
 )
@@ -155,7 +156,12 @@ def export_runs(names: tuple[str, ...], patterns: tuple[str, ...], root: str) ->
       bellmark runs export ppo-s1 ppo-s2 --metric 'eval/*' --metric 'loss/*'
     """
     for name in names:
-        click.echo(json.dumps(small_record(open_run(name, root), patterns)))
+        run = open_run(name, root)
+        recorded = run.metric_names()
+        for pattern in patterns if patterns != SMALL else ():
+            if not fnmatch.filter(recorded, pattern):
+                raise UserError(f"run {run.name}: {unknown('metric', pattern, recorded)}")
+        click.echo(json.dumps(small_record(run, patterns)))
 
 
 def _existing(root: str) -> Path:

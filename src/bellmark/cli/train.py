@@ -61,6 +61,7 @@ def train(
     Examples:
       bellmark train gae_ppo_finetune
       bellmark train awr_rerollout advantage.n_q=4 advantage.n_v=4 seed=2
+      bellmark train tdmpc2 task=dog-run model.size=1 steps=100000
       bellmark train ppo steps=1e6 --video --threads 2
       bellmark train ppo --track tensorboard,wandb
       bellmark train dreamer_cartpole_state --profile

@@ -21,10 +21,11 @@ from bellmark.records.longer import begin_from
 from bellmark.records.metrics import Curve
 from bellmark.records.provenance import Provenance, collect_provenance
 from bellmark.records.reader import Damage, Run, scan, survey
-from bellmark.records.small import small_record
+from bellmark.records.small import SMALL, small_record
 from bellmark.records.writer import RunWriter
 
 __all__ = [
+    "SMALL",
     "STATES",
     "Attempt",
     "Checkpoint",

@@ -19,6 +19,7 @@ from typing import Literal
 
 import msgspec
 
+from bellmark.errors import Skipped
 from bellmark.records.layout import leftovers, pretty, write_atomic
 
 LAST = "last.json"
@@ -167,7 +168,7 @@ class CheckpointStore:
         try:
             facts = msgspec.json.decode(file.read_bytes(), type=Facts)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            warnings.warn(f"checkpoint {file.stem} skipped: {file.name} is unreadable ({error})", stacklevel=4)
+            warnings.warn(f"checkpoint {file.stem} skipped: {file.name} is unreadable ({error})", Skipped, stacklevel=4)
             return None
         path = self.folder / facts.file
         return Checkpoint(path, facts) if path.exists() else None
@@ -177,7 +178,7 @@ class CheckpointStore:
             try:
                 checkpoint.read()
             except (OSError, ValueError) as error:
-                warnings.warn(f"checkpoint skipped: {error}", stacklevel=3)
+                warnings.warn(f"checkpoint skipped: {error}", Skipped, stacklevel=3)
                 continue
             return checkpoint
         return None

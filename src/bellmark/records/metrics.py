@@ -25,6 +25,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+# All that an evaluation may record, of the vocabulary in docs/metrics.md.
+JUDGED = (
+    *("eval/return", "eval/return_std", "eval/return_sampled", "eval/success", "eval/success_sampled"),
+    *("eval/discounted", "eval/discounted_std", "eval/length", "eval/episodes", "eval/steps"),
+)
 RESERVED = ("step", "attempt", "time", "resumed_from")
 Value: TypeAlias = float | Literal["NaN", "Infinity", "-Infinity"] | None
 

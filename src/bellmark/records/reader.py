@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from bellmark.errors import UserError
+from bellmark.errors import Skipped, UserError
 from bellmark.records.attempts import Attempt, read_attempts
 from bellmark.records.checkpoints import Checkpoint, CheckpointStore, Mode
 from bellmark.records.layout import (
@@ -183,5 +183,5 @@ def scan(root: str | os.PathLike[str]) -> list[Run]:
     """Every readable run below `root`, in order of path; a damaged folder gives a warning and is left out."""
     runs, damaged = survey(root)
     for damage in damaged:
-        warnings.warn(f"run skipped: {damage.problem}", stacklevel=2)
+        warnings.warn(f"run skipped: {damage.problem}", Skipped, stacklevel=2)
     return runs

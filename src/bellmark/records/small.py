@@ -16,10 +16,11 @@ FACTS = (
     "name", "family", "recipe", "overrides", "config", "fingerprint", "task", "seed", "steps", "parent_checkpoint",
     "continues", "commit", "dirty", "device", "versions", "created",
 )  # fmt: skip
+SMALL = ("eval/*", "steps/*")  # metrics, unless others are asked for
 DIGITS = 5  # significant: more is noise of the run, not of the file
 
 
-def small_record(run: Run, patterns: Sequence[str] = ("eval/*", "steps/*")) -> dict[str, Any]:
+def small_record(run: Run, patterns: Sequence[str] = SMALL) -> dict[str, Any]:
     """Configuration, seed, commits, versions, state and the curves whose names fit a pattern; no machine, no paths."""
     names = [n for n in run.metric_names() if any(fnmatchcase(n, p) for p in patterns)]
     facts = {key: getattr(run.meta, key) for key in FACTS}

@@ -80,15 +80,13 @@ def collect_runs(
 
 def _planned_arm(cell: Cell, plan: Plan, recorded: Mapping[str, Run], shelf: Shelf) -> ArmRecord:
     metric = plan.sweep.expect.metric
-    declared = {*cell.swept, *plan.sweep.set}
-    found = (*cell.undeclared, *fairness.undeclared(cell.differs, declared, whole=cell.whole))
     return ArmRecord(
         name=cell.arm,
         recipe=cell.recipe,
         overrides=cell.overrides,
         is_baseline=cell.is_baseline,
         differs=cell.differs,
-        undeclared=tuple(dict.fromkeys(found)),
+        undeclared=cell.undeclared,
         runs=tuple(_planned(run, recorded.get(run.fingerprint), metric, shelf) for run in plan.of(cell)),
     )
 

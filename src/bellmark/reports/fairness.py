@@ -7,7 +7,7 @@ that names the key or the run; one is enough to make a verdict invalid.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,34 +15,12 @@ import numpy as np
 from bellmark.config import diff
 from bellmark.reports.code import same_code
 from bellmark.reports.dossier import ArmRecord, RunRecord
+from bellmark.sweeps.design import PROTECTED
 from bellmark.sweeps.names import value_text
 
-# Even where an arm is a recipe of its own, and so declared as a whole, these make two runs incomparable unless the
-# sweep file names them: how long, from where, and how judged.
-PROTECTED = {
-    "steps": "budget",
-    "evaluation": "evaluation protocol",
-    "start": "start checkpoint",
-    "task": "task",
-}
-PER_RUN = ("seed",)
+PER_RUN = ("seed", "task")
 SIMULATORS = ("mujoco", "dm-control", "gymnasium")
 NUMERICS = ("torch", "numpy", "scipy", "python")
-
-
-def covered(key: str, declared: set[str]) -> bool:
-    """Whether a dotted key, or a group it belongs to, is declared."""
-    parts = key.split(".")
-    return any(".".join(parts[:n]) in declared for n in range(1, len(parts) + 1))
-
-
-def undeclared(differs: Mapping[str, Any], declared: set[str], *, whole: bool) -> tuple[str, ...]:
-    """The differing keys that are not declared; `whole`: the arm is a recipe of its own, declared as such."""
-    return tuple(
-        key
-        for key in differs
-        if key not in PER_RUN and not covered(key, declared) and (not whole or key.split(".")[0] in PROTECTED)
-    )
 
 
 def arm_problems(arm: ArmRecord) -> list[str]:
@@ -87,7 +65,7 @@ def within_arm(runs: Sequence[RunRecord]) -> list[str]:
     lines = []
     for run in recorded[1:]:
         first = recorded[0]
-        own = [k for k in diff(first.config, run.config) if k.split(".")[0] not in (*PER_RUN, "task")]
+        own = [k for k in diff(first.config, run.config) if k.split(".")[0] not in PER_RUN]
         if own:
             lines.append(f"undeclared config: {run.name} and {first.name} differ in {', '.join(own)}")
     return lines

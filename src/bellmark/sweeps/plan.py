@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,10 @@ from bellmark.errors import UserError
 from bellmark.records.index import Index, Row
 from bellmark.sweeps.cells import Variant, outline
 from bellmark.sweeps.cost import Speeds
+from bellmark.sweeps.design import refuse_metric, remarks, undeclared
 from bellmark.sweeps.names import run_name, value_text
 from bellmark.sweeps.overrides import Resolve, Resolved, as_text, in_order, without_dead
-from bellmark.sweeps.schema import Expect, Settings, Sweep
+from bellmark.sweeps.schema import Settings, Sweep
 from bellmark.sweeps.work import Cell, Plan, PlannedRun, some
 
 NAMING = ("name", "task")  # the knob by which a kind of task says which of its tasks is meant
@@ -50,6 +49,7 @@ class _Planner:
         baseline, variants = self._outline.baseline, self._outline.variants
         ordered = variants if baseline in variants else (baseline, *variants)
         runs = {v.arm: self._runs(v) for v in ordered}
+        self._check_fixed(ordered)
         kept = self._merge(ordered, runs)
         work = [run.fingerprint for run in runs[baseline.arm]]
         base = next(v for v in kept if [run.fingerprint for run in runs[v.arm]] == work)
@@ -57,7 +57,9 @@ class _Planner:
             missing = "; ".join(f"{key} belongs to {choice}" for key, choice in self._dead)
             raise UserError(f"sweep {self._sweep.name} compares nothing: {missing}, which no cell chooses; set it too")
         cells = tuple(self._cell(v, runs[v.arm], runs[base.arm], v is base) for v in kept)
-        self._check_design(cells, runs)
+        refuse_metric(self._sweep, runs[base.arm])
+        for remark in remarks(self._sweep, cells, runs):
+            self._warn(remark)
         return Plan(
             self._sweep,
             cells,
@@ -77,9 +79,9 @@ class _Planner:
         return replace(variant, settings=live, swept={k: v for k, v in words(variant.swept).items() if k not in dead})
 
     def _runs(self, variant: Variant) -> tuple[PlannedRun, ...]:
-        self._check_fixed(variant)
         base = self._base(variant)
-        settings = {**variant.settings, **({} if self._sweep.steps is None else {"steps": self._sweep.steps})}
+        own = {"steps": variant.swept["steps"]} if "steps" in variant.swept else {}
+        settings = {**variant.settings, **({} if self._sweep.steps is None else {"steps": self._sweep.steps}), **own}
         tasks = [_task_settings(task, base) for task in self._outline.tasks] or [{}]
         return tuple(
             self._run(variant, {**settings, **task, "seed": seed}) for task in tasks for seed in self._sweep.seeds
@@ -122,7 +124,8 @@ class _Planner:
             try:
                 self._bases[variant.recipe] = self._resolve(variant.recipe, ())
             except UserError as error:
-                raise UserError(f"sweep {self._sweep.name}, cell {variant.arm}: {error}") from None
+                where = f", cell {variant.arm}" if variant.arm else ""
+                raise UserError(f"sweep {self._sweep.name}{where}: {error}") from None
         return self._bases[variant.recipe]
 
     def _merge(self, variants: Sequence[Variant], runs: Mapping[str, tuple[PlannedRun, ...]]) -> list[Variant]:
@@ -156,56 +159,30 @@ class _Planner:
             swept=variant.swept,
             differs=differs,
             whole=variant.whole,
-            undeclared=() if variant.whole else tuple(k for k in differs if not _covered(k, declared)),
+            undeclared=undeclared(differs, declared, whole=variant.whole),
         )
 
-    def _check_fixed(self, variant: Variant) -> None:
-        """Warn about a key under `set` that changes nothing."""
-        live = variant.settings
-        full = self._resolve_or_none(variant.recipe, live)
-        for key in self._base(variant).config.translate(self._sweep.set).keys() & live.keys():
-            less = self._resolve_or_none(variant.recipe, {k: v for k, v in live.items() if k != key})
-            if full and less and full.fingerprint == less.fingerprint:
-                value = value_text(live[key])
-                self._warn(f"set {key}={value} changes nothing: recipe {variant.recipe} has that value already")
+    def _check_fixed(self, variants: Sequence[Variant]) -> None:
+        """Warn about a key under `set` that changes nothing in any cell."""
+        changes: dict[tuple[str, str], bool] = {}
+        for variant in variants:
+            live = variant.settings
+            full = self._resolve_or_none(variant.recipe, live)
+            for key in self._base(variant).config.translate(self._sweep.set).keys() & live.keys():
+                less = self._resolve_or_none(variant.recipe, {k: v for k, v in live.items() if k != key})
+                changed = full is None or less is None or full.fingerprint != less.fingerprint
+                setting = key, value_text(live[key])
+                changes[setting] = changes.get(setting, False) or changed
+        recipes = " and ".join(dict.fromkeys(variant.recipe for variant in variants))
+        for (key, value), changed in changes.items():
+            if not changed:
+                self._warn(f"set {key}={value} changes nothing: recipe {recipes} has that value already")
 
     def _resolve_or_none(self, recipe: str, settings: Mapping[str, Any]) -> Resolved | None:
         try:
             return self._resolve(recipe, [as_text(k, v) for k, v in in_order(settings)])
         except UserError:
             return None
-
-    def _check_design(self, cells: Sequence[Cell], runs: Mapping[str, tuple[PlannedRun, ...]]) -> None:
-        base = next(cell for cell in cells if cell.is_baseline)
-        for cell in cells:
-            if cell.undeclared:
-                keys = ", ".join(
-                    f"{k} ({_shown(cell.differs[k][0])} -> {_shown(cell.differs[k][1])})" for k in cell.undeclared
-                )
-                self._warn(
-                    f"cell {cell.arm} differs from the baseline {base.arm} in keys neither swept nor under set: {keys}"
-                )
-            here, there = runs[cell.arm][0].steps, runs[base.arm][0].steps
-            if here != there and "steps" not in {*cell.swept, *cell.undeclared}:
-                self._warn(f"cell {cell.arm} runs {here:,} steps, the baseline {base.arm} {there:,}")
-        if len(cells) > 1:
-            self._check_seeds(len(cells) - 1, len({run.task for run in runs[base.arm]}))
-
-    def _check_seeds(self, arms: int, tasks: int) -> None:
-        """Whether any outcome could pass the exact test: its least p is 1 / C(2n, n) per task, against alpha / arms.
-
-        The verdict's levels are no wider (Holm's first, narrower with several looks), so fewer are too few for sure.
-        """
-        seeds, alpha = len(self._sweep.seeds), (self._sweep.expect or Expect(metric="")).alpha
-        needed = next(n for n in count(2) if alpha / arms * math.comb(2 * n, n) ** tasks >= 1 - 1e-9)
-        if seeds == 1:
-            self._warn(f"one seed: whatever comes out is an anecdote; a verdict takes at least {needed} seeds")
-        elif seeds < needed:
-            test = "the exact test" + (f" of {arms} arms" if arms > 1 else "")
-            self._warn(
-                f"{seeds} seeds can only show a direction: no outcome of so few could pass {test}; a verdict takes at "
-                f"least {needed} seeds"
-            )
 
 
 def task_name(tree: Mapping[str, Any]) -> str:
@@ -236,13 +213,3 @@ def by_fingerprint(rows: Sequence[Row]) -> dict[str, Row]:
     for row in sorted(rows, key=lambda r: (order.get(r.status.state, 0), r.status.step)):
         found[row.meta.fingerprint] = row
     return found
-
-
-def _covered(key: str, declared: set[str]) -> bool:
-    """Whether a key, or an option it belongs to, is declared."""
-    parts = key.split(".")
-    return any(".".join(parts[:n]) in declared for n in range(1, len(parts) + 1))
-
-
-def _shown(value: Any) -> str:
-    return "absent" if value is None else value_text(value)

@@ -155,6 +155,8 @@ class Sweep(Config):
             raise ValueError(f"name={self.name!r}: letters, digits, '.', '_' and '-' only, it becomes a folder")
         for where in ("set", "grid", "zip"):
             _no_own_keys(where, getattr(self, where))
+            if self.steps is not None and "steps" in getattr(self, where):
+                raise ValueError(f"steps={self.steps} and {where}.steps both say how long the runs are; keep one")
         for where, axis in (("grid", self.grid), ("zip", self.zip)):
             for key, values in axis.items():
                 if not values:
@@ -166,12 +168,15 @@ class Sweep(Config):
             raise ValueError(f"key {key!r} stands under grid and under zip; keep one")
         for key in self.set.keys() & (self.grid.keys() | self.zip.keys()):
             raise ValueError(f"key {key!r} is fixed under set and swept as well; keep one")
-        swept = self.grid.keys() | self.zip.keys()
+        swept = {**self.grid, **self.zip}
         for entry in self.exclude:
-            for key in entry.keys() - swept:
-                close = nearest(key, swept, most=1)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                raise ValueError(f"exclude names {key!r}, which is not swept{hint}")
+            for key, value in entry.items():
+                if key not in swept:
+                    close = nearest(key, swept, most=1)
+                    hint = f"; did you mean {close[0]}?" if close else ""
+                    raise ValueError(f"exclude names {key!r}, which is not swept{hint}")
+                if value not in swept[key]:
+                    raise ValueError(f"exclude: {key}={value} fits no cell; its values: {list(swept[key])}")
         for task in self.tasks:
             if self.tasks.count(task) > 1:
                 raise ValueError(f"tasks: {task} stands there twice")

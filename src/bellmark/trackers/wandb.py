@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from bellmark.errors import UserError
+from bellmark.errors import Skipped, UserError
 from bellmark.records import RunMeta
 from bellmark.trackers.imported import Foreign
 from bellmark.trackers.sinks import plain_id
@@ -198,7 +198,7 @@ def _records(file: Path) -> Iterator[Any]:
             continue
         yield record
     if damaged:
-        warnings.warn(f"{file}: {damaged} damaged records skipped", stacklevel=2)
+        warnings.warn(f"{file}: {damaged} damaged records skipped", Skipped, stacklevel=2)
 
 
 def chunks(data: bytes, name: str) -> Iterator[bytes]:

@@ -18,6 +18,7 @@ from bellmark.config import Config, diff, fingerprint, flatten, knobs
 from bellmark.envs.suite import TWINS
 from bellmark.errors import UserError, unknown
 from bellmark.records import Run
+from bellmark.records.layout import CHECKPOINTS
 from bellmark.shipped import shipped_checkpoints
 
 FORMAT = 1
@@ -62,7 +63,8 @@ def find(name: str, of_run: Literal["last", "best"] = "best") -> Path:
         best = run.best_checkpoint() if of_run == "best" else None
         chosen = best or run.last_checkpoint()
         if chosen is None:
-            raise UserError(f"run {name} has no checkpoint yet")
+            there = len(list((path / CHECKPOINTS).glob("*.pt")))
+            raise UserError(f"run {name} has no checkpoint {f'that is whole, of {there}' if there else 'yet'}")
         return chosen.path
     raise unknown("checkpoint", name, shipped)
 

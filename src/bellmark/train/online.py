@@ -17,7 +17,6 @@ from torch import Tensor
 
 from bellmark.agents.api import Batch, Collect, Evaluation, Learner, Metrics, Policy, Watch, nobody
 from bellmark.envs.api import BatchedEnv
-from bellmark.errors import UserError
 from bellmark.replay import Replay
 from bellmark.train.journal import Journal
 from bellmark.train.worlds import DRAWING, Append, Players, RandomPolicy, Worlds, blank_row, spec_of, stream
@@ -52,12 +51,7 @@ class Online:
         device: str,
         players: MakePlayers = Worlds,
     ) -> None:
-        """`folder` is where the replay's journal is kept; `players` step the worlds.
-
-        Raises:
-            UserError: evaluations that do not fall on rows of the record.
-        """
-        _check(config)
+        """`folder` is where the replay's journal is kept; `players` step the worlds."""
         self.config, self.learner = config, learner
         self.total = config.steps
         self.step = self.updates = 0
@@ -267,11 +261,3 @@ class Tally:
         """Go on counting."""
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
         self._seconds = dict(state["seconds"])
-
-
-def _check(config: OnlineConfig) -> None:
-    rows, every = config.collect.log_every, config.evaluation.every
-    if every % rows:
-        raise UserError(f"evaluation.every={every} must be a multiple of collect.log_every={rows}")
-    if rows % config.collect.envs:
-        raise UserError(f"collect.log_every={rows} must be a multiple of collect.envs={config.collect.envs}")

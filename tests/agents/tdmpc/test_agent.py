@@ -244,6 +244,8 @@ class TestRefusals:
             (["policy.improvement=distillation"], "model.policy=clipped"),
             (["reanalysis=lazy"], "policy.improvement=distillation"),
             (["planner.policy_plans=512"], "planner.policy_plans=512 leaves none of planner.samples=512"),
+            (["planner.samples=32", "planner.policy_plans=8"], "planner.elites=64 is more than the 32 plans"),
+            (["model.group=24"], r"model\.group=24 must divide the \d+ latent features of size 5"),
             (["slices.hot=300"], "slices.hot=300 is more than slices.size=256"),
             (["target.values=local"], "target.members=2"),
             (["planner.horizn=4"], "did you mean planner.horizon"),

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from bellmark.agents.api import Checkpoints, Collect, Doctor, Evaluation
+from bellmark.agents.api import Checkpoints, Collect, Doctor, Evaluation, rows_at_evaluations
 from bellmark.agents.dreamer.gating import Gated, Open
 from bellmark.agents.dreamer.learning import Learning, Losses
 from bellmark.agents.dreamer.model import OFFICIAL, IndependentGrus, Model
@@ -27,9 +27,9 @@ from bellmark.envs.probe import Probe
 
 
 class Judged(Evaluation):
-    """As the protocol judges: a few episodes often, from fixed start states."""
+    """A few episodes, from fixed start states."""
 
-    every: int = knob(1_000, "agent steps between evaluations; also before the first and after the last", ge=1)
+    every: int = knob(16_000, "agent steps between evaluations; also before the first and after the last", ge=1)
     episodes: int = knob(20, "episodes per evaluation, each from its own fixed start state", ge=1)
     sampled: bool = knob(True, "judge sampled actions too, beside deterministic ones")
     latents: Literal["sampled", "mode"] = knob(
@@ -44,6 +44,7 @@ class Collecting(Collect):
     capacity: int = knob(
         5_000_000, "rows of replay, all worlds together; the oldest leave first", unit="rows", source=OFFICIAL, ge=1
     )
+    log_every: int = knob(1_600, "agent steps between rows of the record; a multiple of envs", ge=1)
     random_steps: int = knob(0, "agent steps of uniformly random actions first", source=OFFICIAL, ge=0)
     pretrain: int = knob(0, "updates at once when they are over", source=OFFICIAL, ge=0)
 
@@ -112,4 +113,5 @@ class Dreamer(Config):
             raise ValueError(f"learning.imagination.last={last} must be 0, or between 2 and length={self.length}")
         if widths.depth % 2:
             raise ValueError(f"model.depth={widths.depth} must be even")
+        rows_at_evaluations(self.collect, self.evaluation)
         return self

@@ -5,12 +5,12 @@ Defaults are TD-MPC2 as its official code runs it, but for the two of five value
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from bellmark.agents.api import Checkpoints, Collect, Doctor, Evaluation
+from bellmark.agents.api import Checkpoints, Collect, Doctor, Evaluation, rows_at_evaluations
 from bellmark.agents.tdmpc import names
 from bellmark.agents.tdmpc.auxiliary import Joint, NoAuxiliary, Separate
 from bellmark.agents.tdmpc.improvement import Gradient, PolicyLearning
@@ -123,6 +123,11 @@ class Tdmpc(Config):
         """Settings under the users' names (`names.py`) as ours."""
         return names.translate(settings)
 
+    @classmethod
+    def words(cls) -> Collection[str]:
+        """The users' names."""
+        return names.NAMES.keys()
+
     def follows_length(self) -> list[str]:
         """The settings that make a run of another length another one from its first step on."""
         entropy, optimizer, loss = self.policy.entropy, self.optimizer, self.loss
@@ -160,14 +165,16 @@ class Tdmpc(Config):
                     "imagines beyond a step is discounted by the main discount"
                 )
         self._within_bounds()
-        self._plans_to_draw("planner", self.planner.samples, self.planner.policy_plans)
+        self._plans_to_draw("planner", self.planner.samples, self.planner.policy_plans, self.planner.elites)
         if isinstance(self.reanalysis, Lazy):
             plans_again = self.reanalysis.policy_plans
             self._plans_to_draw(
                 "reanalysis",
                 self.reanalysis.samples or self.planner.samples,
                 self.planner.policy_plans if plans_again < 0 else plans_again,
+                self.reanalysis.elites or self.planner.elites,
             )
+        rows_at_evaluations(self.collect, self.evaluation)
         if self.slices.hot > self.slices.size:
             raise ValueError(f"slices.hot={self.slices.hot} is more than slices.size={self.slices.size}")
         return self
@@ -188,9 +195,13 @@ class Tdmpc(Config):
             if not 0 < gamma < 1:
                 raise ValueError(f"auxiliary.gammas: {gamma:g} is no discount between 0 and 1")
 
-    def _plans_to_draw(self, where: str, samples: int, policy_plans: int) -> None:
-        if self.planner.policy_plans_are == "within" and policy_plans >= samples:
+    def _plans_to_draw(self, where: str, samples: int, policy_plans: int, elites: int) -> None:
+        within = self.planner.policy_plans_are == "within"
+        if within and policy_plans >= samples:
             raise ValueError(
                 f"{where}.policy_plans={policy_plans} leaves none of {where}.samples={samples} to be drawn; take "
                 "fewer, or planner.policy_plans_are=beside"
             )
+        scored = samples if within else samples + policy_plans
+        if elites > scored:
+            raise ValueError(f"{where}.elites={elites} is more than the {scored} plans that an iteration scores")

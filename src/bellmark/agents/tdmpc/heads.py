@@ -31,7 +31,7 @@ class Heads(Config):
     dynamics: DynamicsReduction = knob(
         "by_sign", "over dynamics heads; by_sign: the best where coef is above 0, the worst below, the mean at 0"
     )
-    members: int = knob(0, "value members asked, drawn anew each time; 0: all", ge=0)
+    members: int = knob(0, "value members asked, drawn anew each time; 0 or too many: all", ge=0)
     dynamics_members: int = knob(0, "dynamics heads asked, drawn anew each time for the whole batch; 0: all", ge=0)
     coef: float = knob(0.0, "standard deviations over reward heads and value members that are added")
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from bellmark.config import Choice, Config, knob, option, part
 
@@ -164,6 +166,13 @@ class Model(Config):
     bin_limit: float = knob(
         10.0, "the outermost bins, plus and minus", unit="symlog", scope="model", source="tdmpc2 vmin, vmax", gt=0
     )
+
+    @model_validator(mode="after")
+    def _whole_simplices(self) -> Self:
+        latent = SIZES[self.size].latent
+        if latent % self.group:
+            raise ValueError(f"model.group={self.group} must divide the {latent} latent features of size {self.size}")
+        return self
 
     @property
     def values(self) -> int:

@@ -44,7 +44,9 @@ class Planner(Config):
     rewards: Reduction = knob("mean", "over reward heads, at every step")
     values: Reduction = knob("mean", "over value members, at the end")
     dynamics: DynamicsReduction = knob("by_sign", "over dynamics heads; by_sign: of the optimism")
-    members: int = knob(2, "value members asked, drawn anew for every plan; 0: all", source="official code", ge=0)
+    members: int = knob(
+        2, "value members asked, drawn anew for every plan; 0 or too many: all", source="official code", ge=0
+    )
     optimism_train: float = knob(0.0, "standard deviations over heads added to a score while collecting")
     optimism_eval: float = knob(0.0, "the same while being judged")
     eval_heads: Literal["all", "first"] = knob("all", "dynamics heads asked while being judged")

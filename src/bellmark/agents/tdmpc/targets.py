@@ -42,7 +42,9 @@ class Replayed(Choice):
     values: Literal["mean", "min", "max", "local"] = knob(
         "min", "over the members asked; local: every member learns from its own value", source="tdmpc2.py, _td_target"
     )
-    members: int = knob(2, "slow value members asked, drawn anew each time; 0: all", source="tdmpc2.py", ge=0)
+    members: int = knob(
+        2, "slow value members asked, drawn anew each time; 0 or too many: all", source="tdmpc2.py", ge=0
+    )
     policy: Literal["online", "slow"] = knob("online", "whose actions are valued", source="tdmpc2.py")
     slow_rate: float = knob(0.01, "how fast the slow values follow, per update", source=OFFICIAL, gt=0, le=1)
 
