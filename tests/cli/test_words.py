@@ -15,7 +15,7 @@ from bellmark.errors import UserError
         ("task=h1-walk", ["task=h1", "task.task=walk"]),
         ("task=cartpole/continuous", ["task=cartpole", "task.action=continuous"]),
         ("task=gym/Pendulum-v1", ["task=custom", "task.env=Pendulum-v1"]),
-        ("task=cartpole", ["task.kind=cartpole"]),
+        ("task=probe", ["task.kind=probe"]),
     ],
 )
 def test_a_task_is_written_as_people_write_it(written: str, spelled_out: list[str]) -> None:
@@ -27,6 +27,8 @@ def test_a_task_is_written_as_people_write_it(written: str, spelled_out: list[st
     [
         (["task=dog-rum"], "unknown task 'dog-rum'; did you mean dog-run"),
         (["task=dcm"], "did you mean task=dmc?"),
+        (["task=cartpole"], "set task.action=continuous"),
+        (["task=cartpole/pixels", "task.action=continuous"], "set task.observation=state"),
         (["numq=2"], "did you mean num_q"),  # a users' name
         (["tau=0.02", "target.slow_rate=0.03"], "tau and target.slow_rate both set target.slow_rate, to 0.02 and 0.03"),
     ],

@@ -89,10 +89,7 @@ def check_spec(spec: Spec) -> None:
         UserError: pictures or choices.
     """
     if spec.discrete:
-        raise UserError(
-            "the tdmpc family plans continuous actions; this task's are choices: use the dreamer family, or, on "
-            "cartpole, task.action=continuous"
-        )
+        raise UserError("the tdmpc family plans continuous actions; this task's are choices: use the dreamer family")
     if spec.pixels or len(spec.obs_shape) != 1:
         raise UserError(
             "the tdmpc family learns from states, not pictures: use the dreamer family, or state observations"

@@ -46,7 +46,9 @@ class TargetHeads(Heads):
     @model_validator(mode="after")
     def _everyone_asked(self) -> Self:
         if self.values == "local" and self.members:
-            raise ValueError(f"values=local needs every member's own value: members={self.members} must be 0")
+            raise ValueError(
+                f"target.heads.values=local needs every member's own value: target.heads.members={self.members}, not 0"
+            )
         return self
 
 
