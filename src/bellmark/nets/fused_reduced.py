@@ -21,7 +21,7 @@ Layer = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # weight (inputs, o
 _P, _N = ctypes.c_void_p, ctypes.c_int64
 _Normed = structure("normed", ("weight bias scale shift", _P), ("inputs outputs", _N))
 _Inputs = structure("inputs", ("x more shared", _P), ("wide wide_more each count", _N))
-ACROSS = 64  # columns of a panel, as in `ops/native/reduced.h`
+ACROSS, DEEP = 64, 32  # columns of a panel (`ops/native/reduced.h`), and what its depth is a multiple of at most
 
 
 class Shared(NamedTuple):
@@ -81,7 +81,11 @@ def pack(passes: str, layers: Sequence[Layer]) -> Perceptron:
     rows = [(*pointers(layer), *layer[0].shape) for layer in layers]
     described = (_Normed * len(layers))(*rows)  # type: ignore[misc]  # tuples become structs
     shapes = [weight.shape for weight, *_ in layers]
-    size = sum((outputs + ACROSS - 1) // ACROSS * ACROSS * (inputs + inputs % 2) for inputs, outputs in shapes)
+    size = sum(_whole(outputs, ACROSS) * _whole(inputs, DEEP) for inputs, outputs in shapes)
     panels, back = torch.empty(size, dtype=torch.int16), torch.empty(len(layers))
     call(f"{passes}_pack", described, len(layers), panels, back)
     return Perceptron(layers, described, passes, panels, back)
+
+
+def _whole(count: int, by: int) -> int:
+    return (count + by - 1) // by * by

@@ -2,10 +2,10 @@
 
 half      keeps 10 bits of a factor's fraction, as TF32 does on GPUs, but 64 products at a time are summed in half
           precision too: off by 1.2e-3 of a typical element, some three times TF32's. Needs AVX-512 FP16.
-bfloat16  keeps 7 bits and sums in single precision: off by 2.3e-3. Needs AVX-512 BF16.
+bfloat16  keeps 7 bits and sums in single precision: off by 2.3e-3. Needs AVX-512 BF16; uses AMX where there is any.
 
-Both take place forwards and backwards, at up to twice the speed of single precision (`ops/native/half.c`, `bfloat.c`);
-on other processors products stay as they are.
+Both take place forwards and backwards, at up to twice the speed of single precision (`ops/native/half.c`, `bfloat.c`,
+`amx.c`); on other processors products stay as they are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from bellmark.ops.native import call, fused
 
 Precision = Literal["single", "half", "bfloat16"]
 INSTRUCTIONS: dict[Precision, str] = {"half": "AVX-512 FP16", "bfloat16": "AVX-512 BF16"}  # that they need
-_PASSES = {"half": "half", "bfloat16": "bfloat"}  # what the names of their passes begin with
+# What the names of their passes begin with, the fastest first.
+_PASSES: dict[Precision, tuple[str, ...]] = {"single": (), "half": ("half",), "bfloat16": ("amx", "bfloat")}
 LEAST = 64  # rows or columns of a factor below which packing costs more than it saves
 _PRECISION: ContextVar[Precision] = ContextVar("precision", default="single")
 _NO, _TURNED = b"N", b"T"
@@ -42,19 +43,25 @@ def precision(name: Precision) -> Iterator[None]:
         _PRECISION.reset(token)
 
 
-@cache
 def available(name: Precision) -> bool:
     """Whether this processor (and its compiler) multiply factors of this precision."""
-    ready = ctypes.c_int64(name == "single")
-    if name != "single" and fused(torch.empty(0)) is not None:
-        call(f"{_PASSES[name]}_ready", ctypes.byref(ready))
-    return bool(ready.value)
+    return name == "single" or _passes(name) is not None
+
+
+@cache
+def _passes(name: Precision) -> str | None:
+    """What the names of a precision's passes begin with on this processor."""
+    for passes in _PASSES[name] if fused(torch.empty(0)) is not None else ():
+        ready = ctypes.c_int64()
+        call(f"{passes}_ready", ctypes.byref(ready))
+        if ready.value:
+            return passes
+    return None
 
 
 def reduced(x: Tensor) -> str | None:
     """What the names of the passes begin with that multiply `x` in fewer bits, if it is to be and can be."""
-    name = _PRECISION.get()
-    return _PASSES[name] if name != "single" and fused(x) is not None and available(name) else None
+    return _passes(_PRECISION.get()) if fused(x) is not None else None
 
 
 def mm(x: Tensor, weight: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-NAMES = ("layers", "latents", "cells", "rssm", "places", "bins", "normed", "tanh", "adam", "gauss", "half", "bfloat")
+REDUCED = ("half", "bfloat", "amx")  # what the names of passes of factors of sixteen bits begin with
+NAMES = ("layers", "latents", "cells", "rssm", "places", "bins", "normed", "tanh", "adam", "gauss", *REDUCED)
 SOURCES = tuple(HERE / f"{name}.c" for name in NAMES)
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-shared", "-fPIC")
 COMPILE_SECONDS = 120
@@ -48,10 +49,10 @@ SIGNATURES = {
     "simnorm": (N, N, N, P, P),
     "simnorm_back": (N, N, N, P, P, P),
     "gradient_squares": (P, N, P),
-    **{f"{name}_sgemm": (P,) * 13 for name in ("half", "bfloat")},
-    **{f"{name}_pack": (P, N, P, P) for name in ("half", "bfloat")},
-    **{f"{name}_perceptron": (P, N, P, P, N, P, P) for name in ("half", "bfloat")},
-    **{f"{name}_ready": (P,) for name in ("half", "bfloat")},
+    **{f"{name}_sgemm": (P,) * 13 for name in REDUCED},
+    **{f"{name}_pack": (P, N, P, P) for name in REDUCED},
+    **{f"{name}_perceptron": (P, N, P, P, N, P, P) for name in REDUCED},
+    **{f"{name}_ready": (P,) for name in REDUCED},
     "adam": (P, N, *[F] * 6),
     "gauss_log_prob": (N, N, *[P] * 3, F, P, P),
     "gauss_log_prob_back": (N, N, *[P] * 5),

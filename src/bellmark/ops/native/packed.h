@@ -1,7 +1,14 @@
 /* Products and perceptrons of a format, which has said, where it is AVAILABLE: how many ROWS a tile has, how `deep` its
- * panels are and how many `words` a row has for k products, what `scale_of` a factor is, `pack_panel`, `pack_rows`, `tile`. */
+ * panels are and how many `words` a row has for k products, what `scale_of` a factor is, `pack_panel`, `pack_rows`, `tile`;
+ * and, if that is more than nothing, what to do before and after tiles (ENTER, LEAVE), and whether they are PERMITTED. */
 
 #ifdef AVAILABLE
+
+#ifndef ENTER
+#define ENTER
+#define LEAVE
+#define PERMITTED 1
+#endif
 
 /* c (lines, m) = by sums + beta c; what was in c is not read when beta is 0 */
 static void put(int64_t lines, int64_t m, const float *sums, float by, float beta, float *c, int64_t ld) {
@@ -49,6 +56,7 @@ void OF(sgemm)(const char *turn_a, const char *turn_b, const int *pm, const int 
   float by_a = turned_a ? scale_of(ALIKE, k, m, a, *lda) : scale_of(ALIKE, m, k, a, *lda);
   float by_b = turned_b ? scale_of(ALIKE, n, k, b, *ldb) : scale_of(ALIKE, k, n, b, *ldb);
   float back = *alpha / by_a / by_b;
+  ENTER
   for (int64_t first = 0; first < m; first += wide) {
     int64_t end = MIN(first + wide, m);
     for (int64_t i = first; i < end; i += ACROSS)
@@ -59,6 +67,7 @@ void OF(sgemm)(const char *turn_a, const char *turn_b, const int *pm, const int 
       block(MIN(ROWS, n - j), end - first, k, panels, rows, back, *beta, c + first + j * *ldc, *ldc);
     }
   }
+  LEAVE
 }
 
 /* Mish to 7e-5 of itself, since what becomes of it is rounded to sixteen bits: e^y as 2^n 2^r with 2^r by five terms (3e-6
@@ -146,6 +155,7 @@ void OF(perceptron)(const struct normed *l, int64_t count, const uint16_t *panel
   int64_t portions = MAX(1, whole(n, PORTION) / PORTION), portion = whole((n + portions - 1) / portions, ROWS);
   uint32_t *rows = room_for(&for_rows, (int64_t)sizeof(uint32_t) * portion * pitch);
   float *y = room_for(&for_lines, (int64_t)sizeof(float) * ROWS * widest);
+  ENTER
   for (int64_t at = 0; at < n; at += portion) {
     const uint16_t *weights = panels;
     for (int64_t i = 0; i < count; i++) {
@@ -171,9 +181,10 @@ void OF(perceptron)(const struct normed *l, int64_t count, const uint16_t *panel
       weights += whole(m, ACROSS) * deep(l[i].inputs);
     }
   }
+  LEAVE
 }
 
-void OF(ready)(int64_t *ready) { *ready = 1; }
+void OF(ready)(int64_t *ready) { *ready = PERMITTED; }
 
 #else /* nobody calls these where the format is not ready */
 

@@ -1,5 +1,5 @@
-/* What products of factors of sixteen bits have in common: `half.c` and `bfloat.c` each say how a format is packed and
- * multiplied, and `packed.h` makes products and perceptrons of that. */
+/* What products of factors of sixteen bits have in common: `half.c`, `bfloat.c` and `amx.c` each say how a format is packed
+ * and multiplied, and `packed.h` makes products and perceptrons of that. */
 
 #include <stdlib.h>
 #include <string.h>
