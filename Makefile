@@ -37,7 +37,7 @@ format: dev-env ## Fix style and format where that is safe
 types: dev-env ## Check types
 	@$(BIN)/mypy $(TYPED)
 
-docs: dev-env ## Generate docs/knobs.md and docs/cli.md
+docs: dev-env ## Generate docs/knobs.md, docs/cli.md and docs/health.md
 	@$(BIN)/python docs/generate.py
 
 bench: dev-env ## Run every benchmark; results go to benchmarks/results

@@ -1,4 +1,5 @@
-"""Write the pages that are made from code: docs/knobs.md (configuration classes) and docs/cli.md (help texts).
+"""Write the pages that are made from code: docs/knobs.md (configuration classes), docs/cli.md (help texts) and
+docs/health.md (rules).
 
 python docs/generate.py            write them
 python docs/generate.py --check    exit 1 and name the stale ones

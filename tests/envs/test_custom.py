@@ -98,8 +98,8 @@ class Batch(VectorEnv[Any, Any, Any]):
 
     metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012 - as Gymnasium declares it
 
-    def __init__(self, num_envs: int) -> None:
-        self.num_envs = num_envs
+    def __init__(self, num_envs: int, cut: int = 0) -> None:
+        self.num_envs, self.cut, self.t = num_envs, cut, np.zeros(num_envs)
         self.single_observation_space = Box(-np.inf, np.inf, (1,), np.float64)
         self.single_action_space = Box(-2.0, 2.0, (1,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -108,12 +108,13 @@ class Batch(VectorEnv[Any, Any, Any]):
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         for i in np.flatnonzero(options["reset_mask"]):
-            self.x[i] = np.random.default_rng(seed[i]).random()
+            self.x[i], self.t[i] = np.random.default_rng(seed[i]).random(), 0
         return self.x, {}
 
     def step(self, actions: Any) -> Any:
-        self.x = self.x + actions
-        return self.x, self.x[:, 0], self.x[:, 0] > 3, np.zeros(self.num_envs, dtype=bool), {}
+        self.x, self.t = self.x + actions, self.t + 1
+        truncated = self.t >= self.cut if self.cut else np.zeros(self.num_envs, dtype=bool)
+        return self.x, self.x[:, 0], self.x[:, 0] > 3, truncated, {"is_success": self.x[:, 0] > 2}
 
 
 @pytest.fixture(autouse=True)
@@ -227,6 +228,25 @@ def test_a_batch_with_resets_by_mask_is_taken_whole() -> None:
         env.advance(np.array([0]), np.zeros((1, 1)))
     with pytest.raises(UserError, match=r"gymnasium\.Env class"):
         env.snapshot()
+
+
+def test_a_batch_that_cuts_itself_off_is_told_the_number_to_set() -> None:
+    env = own("Batch", horizon=20, cut=3).make(2)
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(np.zeros((2, 1)))
+    with pytest.raises(UserError, match=r"cut off after 3 steps of 20: set task\.horizon=3"):
+        env.step(np.zeros((2, 1)))
+    env = own("Batch", horizon=3, cut=3).make(2)
+    env.reset(seed=0)
+    ends = [env.step(np.zeros((2, 1)))[3].all() for _ in range(6)]
+    assert ends == [False, False, True] * 2
+
+
+def test_a_batch_may_say_is_success() -> None:
+    env = own("Batch").make(2)
+    env.reset(seed=0)
+    assert env.step(np.full((2, 1), 1.0))[4]["success"].all()
 
 
 def test_a_batch_that_resets_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,8 @@ from bellmark.errors import UserError
         ("dmc/dog-run", Dmc(task="dog-run")),
         ("dog-run", Dmc(task="dog-run")),
         ("dmc/dog_run", Dmc(task="dog-run")),
+        ("ball_in_cup-catch", Dmc(task="cup-catch")),
+        ("cartpole-swingup_sparse", Dmc(task="cartpole-swingup-sparse")),
         ("h1-walk", H1(task="walk")),
         ("h1-walk-v0", H1(task="walk")),
         ("humanoid_h1-slide-v0", H1(task="slide")),

@@ -46,6 +46,7 @@ def test_shares_sum_to_one_and_traces_are_written(
     assert all(shares[phase] > 0 for phase in PHASES)
     curves = Run(folder).curves([f"profile/{phase}" for phase in PHASES])
     assert sum(curve.value[-1] for curve in curves.values()) == pytest.approx(1)
+    assert curves["profile/optimizer"].value[-1] > 0  # not only in the first row, which makes the moments
 
 
 FILES = (("trace", "json.gz"), ("operators", "txt"))

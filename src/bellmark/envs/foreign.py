@@ -66,11 +66,8 @@ class OneByOne:
         for k, i in enumerate(indices.tolist()):
             self._obs[i], reward[k], terminated[k], truncated, info = self.worlds[i].step(native[k])
             success[k] = bool(info.get("success", info.get("is_success", False)))
-            if truncated and not terminated[k] and self._elapsed[i] < self.horizon:
-                taken = self._elapsed[i]
-                raise UserError(
-                    f"an episode was cut off after {taken} steps of {self.horizon}: set task.horizon={taken}"
-                )
+            if truncated and not terminated[k]:
+                _refuse_cut(self._elapsed[i], self.horizon)
         return Transition(self._obs[indices], reward, terminated, success)
 
     def save(self, indices: Indices) -> dict[str, NDArray[Any]]:
@@ -128,6 +125,7 @@ class Together:
         if not isinstance(batch.single_observation_space, Box):
             raise UserError(f"a vector environment's observations must be a Box, not {batch.single_observation_space}")
         self.batch, self.num_envs, self.horizon = batch, batch.num_envs, horizon
+        self._elapsed = np.zeros(batch.num_envs, dtype=np.int64)
         self.observation_space: Box[Any] = batch.single_observation_space
         self.action_space, self._native = _actions(batch.single_action_space)
 
@@ -139,18 +137,22 @@ class Together:
         for i, rng in zip(indices.tolist(), rngs, strict=True):
             seeds[i] = int(rng.integers(2**31))
         obs, _ = self.batch.reset(seed=seeds, options={"reset_mask": mask})  # type: ignore[arg-type]
+        self._elapsed[indices] = 0
         return np.array(obs[indices])
 
     def advance(self, indices: Indices, actions: NDArray[Any]) -> Transition:
-        """`step` of all worlds.
+        """`step` of all worlds; `info["success"]` or `info["is_success"]` says which succeed.
 
         Raises:
-            UserError: only some worlds are to be stepped.
+            UserError: only some worlds are to be stepped, or one was cut off by its own time limit before the horizon.
         """
         if len(indices) != self.num_envs:
             raise UserError("a vector environment steps all its worlds at once; give a gymnasium.Env class to branch")
-        obs, reward, terminated, _, info = self.batch.step(self._native(actions))
-        success = np.asarray(info.get("success", np.zeros(self.num_envs)), dtype=bool)
+        obs, reward, terminated, truncated, info = self.batch.step(self._native(actions))
+        self._elapsed += 1
+        for taken in self._elapsed[np.asarray(truncated) & ~np.asarray(terminated)]:
+            _refuse_cut(taken, self.horizon)
+        success = np.asarray(info.get("success", info.get("is_success", np.zeros(self.num_envs))), dtype=bool)
         return Transition(np.array(obs), np.asarray(reward, dtype=np.float64), np.array(terminated), success)
 
     def save(self, indices: Indices) -> dict[str, NDArray[Any]]:
@@ -173,6 +175,12 @@ class Together:
     def close(self) -> None:
         """Close the batch."""
         self.batch.close()
+
+
+def _refuse_cut(taken: int, horizon: int) -> None:
+    """Of an episode that its own environment has truncated."""
+    if taken < horizon:
+        raise UserError(f"an episode was cut off after {taken} steps of {horizon}: set task.horizon={taken}")
 
 
 def why_not_copied(world: World) -> str:

@@ -17,6 +17,7 @@ from bellmark.config import build
 from bellmark.envs.cartpole import CartPole
 from bellmark.envs.custom import Custom
 from bellmark.envs.dmc import Dmc, task_ids
+from bellmark.envs.dmc.catalogue import normal
 from bellmark.envs.humanoid import H1
 from bellmark.envs.humanoid import TaskName as H1Name
 from bellmark.envs.maniskill import ManiSkill
@@ -91,7 +92,7 @@ def parse_task(text: str) -> AnyTask:
         return TASKS[known]()
     if known.startswith("dmc/"):
         return build(Dmc, {"task": known})
-    shorter = [task for task in TASKS if task.partition("/")[2] == known.replace("_", "-")]
+    shorter = [task for task in TASKS if task.partition("/")[2] == normal(known)]
     if len(shorter) == 1:
         return TASKS[shorter[0]]()
     short = {task.partition("/")[2] or task: task for task in TASKS}

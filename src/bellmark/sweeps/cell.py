@@ -32,9 +32,7 @@ NOTE = ".cell.json"
 HEEDED = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 POLL_SECONDS = 0.2
 PATIENCE = 90.0  # seconds for the writer of a former attempt, orphaned by the loss of its node, to save itself
-FRUITLESS = (
-    10  # calls in a row without a checkpoint further on until a run counts as failed: a cluster may preempt often
-)
+FRUITLESS = 10  # calls in a row may bring no checkpoint further on until a run counts as failed: clusters preempt often
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):

@@ -79,7 +79,7 @@ def seats(
     Without `workers`, as many as CPUs, GPUs and free memory hold; asked for more, GPUs still bound the number.
 
     Raises:
-        UserError: one run alone needs more GPUs or memory, or with `pin` more CPUs, than there are.
+        UserError: one run alone needs more GPUs or memory, or with `pin` all together more CPUs, than there are.
     """
     if machine.total and resources.memory_bytes > machine.total:
         raise UserError(

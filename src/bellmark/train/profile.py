@@ -20,6 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.profiler import ProfilerActivity, record_function
 
 from bellmark.agents.api import Metrics
+from bellmark.nets import fused_adam
 from bellmark.nets.optim import LaProp
 from bellmark.records import write_atomic
 from bellmark.replay import Replay
@@ -31,6 +32,7 @@ TIMED: tuple[tuple[Any, str, str], ...] = (  # owner, function, phase; PyTorch's
     (torch.autograd, "backward", "backward"),
     (torch.autograd, "grad", "backward"),
     (LaProp, "_descend", "optimizer"),
+    (fused_adam, "_fused", "optimizer"),
     (Replay, "draw", "draw"),
     (Replay, "read", "draw"),
 )

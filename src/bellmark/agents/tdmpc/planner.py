@@ -1,9 +1,9 @@
 """Planning: model-predictive path integral control (MPPI) in the latent space, for many problems at once.
 
-Williams et al. 2015, as TD-MPC2 (Hansen et al. 2024) and BMPC (Wang et al. 2025) run it. Three deviations, all of them
-savings that leave what is computed as it was: the policy's plans are scored once, not anew in every iteration; the
-value members asked are therefore drawn once for a plan, not for an iteration, so that all its candidates are compared
-by the same ones; and only those members are evaluated.
+Williams et al. 2015, as TD-MPC2 (Hansen et al. 2024) and BMPC (Wang et al. 2025) run it. Three savings,
+exact where values are of states and all members are asked: the policy's plans are scored once, not anew in every
+iteration (with another last action, where values are of actions); the value members asked are therefore drawn once for
+a plan, not for an iteration, so that all its candidates are compared by the same ones; only those are evaluated.
 
 Axes: P problems, S candidates, T steps of a plan, A action, L latent, H dynamics heads, R reward heads, M value
 members.
@@ -97,7 +97,7 @@ def judging(planner: Planner, actions: int, gamma: float) -> Search:
 
 
 def reanalysing(planner: Planner, lazy: Lazy, actions: int, gamma: float) -> Search:
-    """How to plan anew from replay: as while collecting, but for what `lazy` sets itself; no noise."""
+    """How to plan anew from replay: as while collecting but for what `lazy` sets; no noise, no disagreement's bonus."""
     inherited_at_zero = ("horizon", "iterations", "samples", "elites", "temperature")
     changes = {name: getattr(lazy, name) for name in inherited_at_zero if getattr(lazy, name)}
     if lazy.policy_plans >= 0:

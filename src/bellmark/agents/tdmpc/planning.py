@@ -76,7 +76,7 @@ class Lazy(Choice):
     interval: int = knob(10, "agent steps between reanalyses", source="BMPC, table 5", ge=1)
     states: int = knob(60, "observations replanned each time", source="BMPC: 20 slices of 3", ge=1)
     slices: bool = knob(
-        True, "take whole slices (20 of 3 steps), else the first step of as many slices", source="official code"
+        True, "take whole slices (20 of 3 steps), else the first step of `states` slices", source="official code"
     )
     horizon: int = knob(0, "steps of these plans; 0: the planner's", source="official code", ge=0)
     iterations: int = knob(0, "iterations; 0: the planner's", ge=0)

@@ -199,7 +199,7 @@ class Endless(nn.Module):
 
 
 class World(nn.Module):
-    """All that is learned of a task but slow copies: `encoder, dynamics, reward, critic, policy, termination`.
+    """What plans are made with: `encoder, dynamics, reward, critic, policy, termination`.
 
     Args:
         observations: features of an observation.

@@ -16,7 +16,7 @@ __all__ = ["Dmc", "make_dmc", "task_ids"]
 
 
 class Dmc(Choice):
-    """A task of DeepMind Control: no termination, 1000 simulator steps, reward in [0, 1] at each."""
+    """A task of DeepMind Control: 1000 simulator steps, reward in [0, 1] at each, no termination (but for `lqr-*`)."""
 
     kind: Literal["dmc"] = "dmc"
     task: str = knob("walker-walk", "domain and task, such as dog-run or dmc/dog-run", scope="model")

@@ -1,7 +1,7 @@
 """Quadruped: walk, run. 12 actuators, 78 observations. After dm_control 1.0.50, `suite/quadruped.py`.
 
 dm_control looks for a start height by raising the body in steps of 1 cm until nothing touches, with two full forwards
-a step (16 ms). Contacts with the ground only vanish with height, so the same rung is found here by bisection over
+a step (11 ms). Contacts with the ground only vanish with height, so the same rung is found here by bisection over
 collision checks; a test compares the states.
 """
 
