@@ -178,6 +178,7 @@ def test_names_and_overrides_complete() -> None:
     assert complete("bellmark knobs ppo optimizer.l") == ["optimizer.lr="]
     assert complete("bellmark knobs ppo update=a") == ["update=awr"]
     assert complete("bellmark knobs ppo task.reward=") == ["task.reward=sparse", "task.reward=dense"]
+    assert complete("bellmark train tdmpc2 task=dog-r") == ["task=dog-run"]
     assert complete("bellmark knobs nosuchrecipe opt") == []
 
 

@@ -44,6 +44,7 @@ class Override(click.ParamType[str]):
 def _overrides(recipe: str | None, incomplete: str) -> Iterator[tuple[str, str]]:
     from bellmark.cli.families import config_class, load_recipe
     from bellmark.config import knobs
+    from bellmark.envs.suite import SUITES
 
     if recipe is None:
         return
@@ -52,7 +53,10 @@ def _overrides(recipe: str | None, incomplete: str) -> Iterator[tuple[str, str]]
         if not equals and knob.path.startswith(key):
             yield f"{knob.path}=", knob.about
         elif equals and knob.path == key:
-            names = knob.options or [n for n in knob.type.split(" | ") if " | " in knob.type]
+            names = [*knob.options] or [n for n in knob.type.split(" | ") if " | " in knob.type]
+            if key == "task":
+                suites = [SUITES[kind][1] for kind in knob.options if kind in SUITES]
+                names += [name.removeprefix("dmc/") for suite in suites for name in suite if name not in names]
             yield from ((f"{key}={name}", knob.about) for name in names if name.startswith(value))
 
 

@@ -6,7 +6,7 @@ Is its metric one that its runs record, are its cells compared on equal terms, c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -26,20 +26,16 @@ PROTECTED = {
     "task": "task",
 }
 EPISODES = "evaluation.episodes"
-PER_RUN = ("seed",)
 
 
 def undeclared(differs: Mapping[str, Any], declared: set[str], *, whole: bool) -> tuple[str, ...]:
     """The differing keys that are not declared; `whole`: the arm is a recipe of its own, declared as such."""
-    return tuple(
-        key
-        for key in differs
-        if key not in PER_RUN and not _covered(key, declared) and (not whole or key.split(".")[0] in PROTECTED)
-    )
+    judged = (key for key in differs if not whole or key.split(".")[0] in PROTECTED)
+    return tuple(key for key in judged if not _covered(key, declared))
 
 
-def refuse_metric(sweep: Sweep, runs: Sequence[PlannedRun]) -> None:
-    """Of metrics of evaluations; others are known once there are runs.
+def refuse_metric(sweep: Sweep, runs: Iterable[PlannedRun]) -> None:
+    """Look at a primary metric of evaluations; what else is recorded is known once there are runs.
 
     Raises:
         UserError: no evaluation records the primary metric, or not as the runs are judged.

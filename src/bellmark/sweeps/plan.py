@@ -57,16 +57,11 @@ class _Planner:
             missing = "; ".join(f"{key} belongs to {choice}" for key, choice in self._dead)
             raise UserError(f"sweep {self._sweep.name} compares nothing: {missing}, which no cell chooses; set it too")
         cells = tuple(self._cell(v, runs[v.arm], runs[base.arm], v is base) for v in kept)
-        refuse_metric(self._sweep, runs[base.arm])
+        planned = tuple(run for v in kept for run in runs[v.arm])
+        refuse_metric(self._sweep, planned)
         for remark in remarks(self._sweep, cells, runs):
             self._warn(remark)
-        return Plan(
-            self._sweep,
-            cells,
-            tuple(r for v in kept for r in runs[v.arm]),
-            tuple(self._warnings),
-            self._root / self._sweep.name,
-        )
+        return Plan(self._sweep, cells, planned, tuple(self._warnings), self._root / self._sweep.name)
 
     def _warn(self, text: str) -> None:
         self._warnings[text] = None
