@@ -16,30 +16,36 @@ from bellmark.reports.code import codes_of
 
 # A listing shows one metric per run: the first of these that the run has.
 HEADLINES = ("eval/success", "eval/return", "train/success", "train/return")
+COLUMNS = ("name", "sweep", "arm", "task", "seed", "state", "step", "attempt", "headline", "age")
+RIGHT = ("seed", "step", "attempt", "age")
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "lost": "red", "preempted": "yellow"}
 
 
 def print_rows(rows: Sequence[Row], ages: Sequence[float | None]) -> None:
     """One line per run; `ages` are the seconds since each gave its last sign."""
+    screen, swept = console(), any(row.meta.sweep for row in rows)  # single runs have neither sweep nor arm
+    room = screen.width - 40 * swept
+    left_out = {*(() if swept else ("sweep", "arm")), *("attempt",) * (room < 98), *("task", "age") * (room < 88)}
+    columns = [title for title in COLUMNS if title not in left_out]
     table = Table(box=None, pad_edge=False)
-    for title in ("name", "sweep", "arm", "task", "seed", "state", "step", "attempt", "headline", "age"):
-        right = title in ("seed", "step", "attempt", "age")
-        table.add_column(title, justify="right" if right else "left", overflow="fold")
+    for title in columns:  # a name is folded before anything else is cut
+        table.add_column(title, justify="right" if title in RIGHT else "left", no_wrap=title != "name", overflow="fold")
     for row, age in zip(rows, ages, strict=True):
         meta, status = row.meta, row.status
-        table.add_row(
-            meta.name,
-            meta.sweep or "-",
-            meta.arm or "-",
-            meta.task,
-            str(meta.seed),
-            Text(status.state, style=COLOURS.get(status.state, "")),
-            f"{status.step:,}/{status.total:,}",
-            str(status.attempt),
-            _headline(row.latest),
-            _age(age),
-        )
-    console().print(table)
+        cells: dict[str, str | Text] = {
+            "name": meta.name,
+            "sweep": meta.sweep or "-",
+            "arm": meta.arm or "-",
+            "task": meta.task,
+            "seed": str(meta.seed),
+            "state": Text(status.state, style=COLOURS.get(status.state, "")),
+            "step": f"{status.step:,}/{status.total:,}",
+            "attempt": str(status.attempt),
+            "headline": _headline(row.latest),
+            "age": _age(age),
+        }
+        table.add_row(*(cells[title] for title in columns))
+    screen.print(table)
 
 
 def print_run(run: Run) -> None:
