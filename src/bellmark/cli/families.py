@@ -125,7 +125,9 @@ def _in_our_words(cls: type[Config], overrides: Sequence[str]) -> list[str]:
             meant = _task(cls, meant["task"])
         known = cls.translate(meant)
         together.update(meant)
-        ours += [override] if list(known) in ([], [key]) else [as_text(path, value) for path, value in known.items()]
+        ours += (
+            [override] if not sep or list(known) == [key] else [as_text(path, value) for path, value in known.items()]
+        )
     cls.translate(together)
     return ours
 
