@@ -272,8 +272,8 @@ def _check_keys(cls: type[Config], tree: dict[str, Any], prefix: str) -> None:
 
 
 def _not_a_group(path: str, value: object, below: Sequence[type[Config]]) -> UserError:
-    keys = f": {', '.join(below[0].model_fields)}" if len(below) == 1 else ""
-    return UserError(f"{path} must be a group of keys, got {value!r}{keys and '; its keys' + keys}")
+    hint = f"; its keys: {', '.join(below[0].model_fields)}" if len(below) == 1 else ""
+    return UserError(f"{path} must be a group of keys, got {value!r}{hint}")
 
 
 def _unknown_choice(path: str, value: object, chosen: set[str | None]) -> UserError:

@@ -123,11 +123,12 @@ def _in_our_words(cls: type[Config], overrides: Sequence[str]) -> list[str]:
         meant = {key: parse_value(text)} if sep else {}
         if "task" in meant:
             meant = _task(cls, meant["task"])
-        known = cls.translate(meant)
         together.update(meant)
-        ours += (
-            [override] if not sep or list(known) == [key] else [as_text(path, value) for path, value in known.items()]
-        )
+        known = cls.translate(meant)
+        if not sep or list(known) == [key]:
+            ours.append(override)
+        else:
+            ours += [as_text(path, value) for path, value in known.items()]
     cls.translate(together)
     return ours
 

@@ -143,7 +143,7 @@ class Tdmpc(Config):
         if isinstance(self.task, CartPole) and self.task.action == "discrete":
             raise ValueError("the tdmpc family plans continuous actions: set task.action=continuous")
         if getattr(self.task, "observation", "state") == "pixels":
-            raise ValueError("the tdmpc family learns from states: set task.observation=state, or take dreamer")
+            raise ValueError("the tdmpc family learns from states: set task.observation=state")
         acts = isinstance(self.model.critic, ActionValue)
         plans = not isinstance(self.policy.improvement, Gradient)
         if acts and isinstance(self.target, Imagined):
