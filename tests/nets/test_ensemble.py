@@ -166,26 +166,28 @@ def test_portions_without_gradient_change_nothing(monkeypatch):
         torch.testing.assert_close(net(*inputs), whole.detach())
 
 
-def test_dropout_has_its_gradient():
-    net, x = ensemble(dropout=0.5), torch.ones(40, 16).double().requires_grad_()
-    out = net._drop(x, generator())
-    out.sum().backward()
-    torch.testing.assert_close(x.grad, out.detach())  # 0 where dropped, else 1 / (1 - p)
+@pytest.mark.parametrize("way", ["_hit", "_spared"])
+class TestDropout:
+    """Both ways to drop."""
 
+    def test_it_has_its_gradient(self, way):
+        net, x = ensemble(dropout=0.5), torch.ones(40, 16).double().requires_grad_()
+        out = getattr(net, way)(x, generator())
+        out.sum().backward()
+        torch.testing.assert_close(x.grad, out.detach())  # 0 where dropped, else 1 / (1 - p)
 
-def test_dropout_drops_each_with_its_probability():
-    # 0.01 of two million: 20,000, standard deviation 141.
-    net = ensemble(dropout=0.01)
-    dropped = (net._drop(torch.ones(2000, 1000), generator()) == 0).sum()
-    assert abs(int(dropped) - 20_000) < 600
+    def test_each_is_dropped_with_its_probability(self, way):
+        # 0.01 of two million: 20,000, standard deviation 141.
+        net = ensemble(dropout=0.01)
+        dropped = (getattr(net, way)(torch.ones(2000, 1000), generator()) == 0).sum()
+        assert abs(int(dropped) - 20_000) < 600
 
-
-def test_dropout_keeps_the_mean():
-    net = ensemble(dropout=0.25)
-    ones = torch.ones(1000, 16).double()
-    kept = net._drop(ones, generator())
-    assert set(kept.unique().tolist()) == {0.0, 1 / 0.75}
-    assert abs(float(kept.mean()) - 1) < 0.02
+    def test_the_mean_stays(self, way):
+        net = ensemble(dropout=0.25)
+        ones = torch.ones(1000, 16).double()
+        kept = getattr(net, way)(ones, generator())
+        assert set(kept.unique().tolist()) == {0.0, 1 / 0.75}
+        assert abs(float(kept.mean()) - 1) < 0.02
 
 
 def test_published_initialisation():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from bellmark.ops import products
 from bellmark.ops.products import INSTRUCTIONS, LEAST, Precision, available, mm, precision
 
 # Of a typical element. Factors keep 11 and 8 bits: one is off by 2^-11 or 2^-8 of itself at most, by some 0.4 of that
@@ -102,3 +103,43 @@ def test_single_precision_elsewhere(reduced: Precision) -> None:
 def test_single_precision_unless_asked() -> None:
     x, y = torch.randn(LEAST, LEAST), torch.randn(LEAST, LEAST)
     assert torch.equal(mm(x, y), torch.mm(x, y))
+
+
+def as_float(x: torch.Tensor) -> torch.Tensor:
+    """What is left of a number in bfloat16."""
+    return x.bfloat16().float()
+
+
+class TestOnCudaDevices:
+    """What is to happen there, as far as a processor can tell."""
+
+    def test_bfloat16_rounds_factors_of_products_and_of_their_gradients(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(products, "_rounded", lambda x, y: torch.bmm(as_float(x), as_float(y)))
+        torch.manual_seed(0)
+        x, weight = (torch.randn(*shape, requires_grad=True) for shape in ((3, 7, 5), (3, 5, 4)))
+        out = products._Rounded.apply(x, weight)
+        grad = torch.randn_like(out)
+        out.backward(grad)
+        torch.testing.assert_close(out, as_float(x) @ as_float(weight))
+        torch.testing.assert_close(x.grad, as_float(grad) @ as_float(weight).mT)
+        torch.testing.assert_close(weight.grad, as_float(x).mT @ as_float(grad))
+
+    def test_half_is_tf32(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        levels = {}
+        for name in ("single", "half", "bfloat16"):
+            with precision(name):
+                levels[name] = torch.get_float32_matmul_precision()
+        assert levels == {"single": "highest", "half": "high", "bfloat16": "highest"}
+        assert torch.get_float32_matmul_precision() == "highest"
+
+    def test_they_have_every_precision(self) -> None:
+        assert all(available(name, "cuda:0") for name in ("single", "half", "bfloat16"))
+        assert not available("half", "meta") and available("single", "meta")
+
+
+def test_elsewhere_members_are_multiplied_as_ever() -> None:
+    bias, x, weight = torch.randn(3, 1, 4), torch.randn(3, 7, 5), torch.randn(3, 5, 4)
+    for name in ("single", "bfloat16"):
+        with precision(name):
+            assert torch.equal(products.baddbmm(bias, x, weight), torch.baddbmm(bias, x, weight))

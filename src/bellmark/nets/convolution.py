@@ -8,6 +8,8 @@ Axes: B pictures, C channels in, O out, H height, W width, P and Q which of the 
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,11 +37,16 @@ def doubled_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         (B, O, 2 H, 2 W), channels together.
     """
-    fold = torch.tensor(FOLD, dtype=weight.dtype, device=weight.device)
+    fold = _fold(weight.dtype, weight.device)
     kernels = torch.einsum("pai,ocij,qbj->pqocab", fold, weight, fold).flatten(0, 2)
     small = F.conv2d(x, kernels, bias.repeat(4), padding=1)  # (B, P Q O, H, W)
     placed = small.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1)).transpose(2, 3)  # (B, H, P, W, Q, O)
     return placed.reshape(len(x), 2 * x.shape[2], 2 * x.shape[3], -1).permute(0, 3, 1, 2)
+
+
+@cache
+def _fold(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(FOLD, dtype=dtype).to(device)
 
 
 class Convolution(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bellmark.nets.blocks import initial_weight
 from bellmark.nets.fused_reduced import Perceptron, Shared, kept, pack
 from bellmark.ops.activations import CACHED, mish, norm, norm_mish
-from bellmark.ops.products import mm, reduced
+from bellmark.ops.products import baddbmm, mm, reduced
 
 LEAST_PRIOR_WIDTH = 8
 PRIOR_SHARE = 16  # a random prior is this many times narrower than what it disturbs
@@ -145,7 +145,7 @@ class Ensemble(nn.Module):
         """A member's output; dropout, where a generator comes, is of what has its bias."""
         first, *hidden, last = layers
         x = _join(parts, first.weight, first.bias if dropout else None)
-        return _through(self._drop(x, dropout), first, hidden, last, biased=dropout is not None)
+        return _through(self._hit(x, dropout), first, hidden, last, biased=dropout is not None)
 
     def _reduced(self, passes: str, member: int, parts: Sequence[Tensor]) -> Tensor:
         """A member's output without gradient, its products in reduced precision.
@@ -180,22 +180,26 @@ class Ensemble(nn.Module):
         x = flat.reshape(len(flat) if own else 1, -1, flat.shape[-1])
         for depth, stack in enumerate(self._layers()):
             weight = stack.weight[which]
-            x = torch.baddbmm(stack.bias[which].unsqueeze(1), x.expand(len(weight), -1, -1), weight)
-            x = stack.norm(self._drop(x, None if depth else dropout), which)
+            x = baddbmm(stack.bias[which].unsqueeze(1), x.expand(len(weight), -1, -1), weight)
+            x = stack.norm(self._spared(x, None if depth else dropout), which)
             x = x if depth == len(self.stacks) - 1 else mish(x)
         return x.view(len(x), *shape[own:], -1)
 
     def _layers(self) -> list[Stack]:
         return cast("list[Stack]", list(self.stacks))
 
-    def _drop(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Each element 0 with probability p, else over 1 - p."""
+    def _spared(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Each element 0 with probability p, else over 1 - p; a mask, as accelerators like it."""
         p = self.dropout
         if generator is None or not p:
             return x
-        if x.device.type != "cpu":
-            return x * torch.empty_like(x).bernoulli_(1 - p, generator=generator).div_(1 - p)
-        # Poisson many hits, each anywhere: an element is spared with probability e^(-rate) = 1 - p, independently
+        return x * torch.empty_like(x).bernoulli_(1 - p, generator=generator).div_(1 - p)
+
+    def _hit(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The same by Poisson many hits, each anywhere: an element is spared with probability e^(-rate) = 1 - p."""
+        p = self.dropout
+        if generator is None or not p:
+            return x
         rate = torch.tensor(-x.numel() * math.log1p(-p))
         hits = int(torch.poisson(rate, generator=generator))
         at = torch.randint(x.numel(), (hits,), generator=generator)

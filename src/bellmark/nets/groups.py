@@ -47,7 +47,13 @@ class Descent:
         a = self.adam
         tables = [{"params": list(g.parameters), "lr": a.lr * g.scale} for g in self.groups]
         self.optimizer = torch.optim.AdamW(
-            tables, lr=a.lr, eps=a.eps, betas=a.betas, weight_decay=a.weight_decay, fused=True
+            tables,
+            lr=a.lr,
+            eps=a.eps,
+            betas=a.betas,
+            weight_decay=a.weight_decay,
+            fused=True,
+            capturable=self._on_cuda,
         )
 
     def step(self, loss: Tensor) -> dict[str, Tensor]:
@@ -86,8 +92,15 @@ class Descent:
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue as the saved one would have."""
+        """Continue as the saved one would have, on whatever device that was."""
         self.optimizer.load_state_dict(dict(state))
+        for table in self.optimizer.param_groups:
+            table["capturable"] = self._on_cuda
+
+    @property
+    def _on_cuda(self) -> bool:
+        """Whether its steps may be recorded as CUDA graphs."""
+        return any(p.device.type == "cuda" for g in self.groups for p in g.parameters)
 
 
 @torch.no_grad()

@@ -150,7 +150,7 @@ class _SimNorm(torch.autograd.Function):
 
 @cache
 def _half(dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.tensor(0.5, dtype=dtype, device=device)
+    return torch.full((), 0.5, dtype=dtype, device=device)
 
 
 def _mish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:

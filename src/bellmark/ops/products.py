@@ -5,7 +5,8 @@ half      keeps 10 bits of a factor's fraction, as TF32 does on GPUs, but 64 pro
 bfloat16  keeps 7 bits and sums in single precision: off by 2.3e-3. Needs AVX-512 BF16; uses AMX where there is any.
 
 Both take place forwards and backwards, at up to twice the speed of single precision (`ops/native/half.c`, `bfloat.c`,
-`amx.c`); on other processors products stay as they are.
+`amx.c`); on other processors products stay as they are. On CUDA devices `half` is TF32, and `bfloat16` is for the
+products of `baddbmm`.
 """
 
 from __future__ import annotations
@@ -37,15 +38,21 @@ _ONE, _ZERO = ctypes.c_float(1.0), ctypes.c_float(0.0)
 def precision(name: Precision) -> Iterator[None]:
     """Products inside are computed so, those of their gradients too, wherever these are asked for."""
     token = _PRECISION.set(name)
+    former = torch.get_float32_matmul_precision()
+    if name == "half" and torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
     try:
         yield
     finally:
         _PRECISION.reset(token)
+        if torch.get_float32_matmul_precision() != former:
+            torch.set_float32_matmul_precision(former)
 
 
-def available(name: Precision) -> bool:
-    """Whether this processor (and its compiler) multiply factors of this precision."""
-    return name == "single" or _passes(name) is not None
+def available(name: Precision, device: torch.device | str = "cpu") -> bool:
+    """Whether a device multiplies factors of this precision; a processor may lack the instructions, or a compiler."""
+    kind = torch.device(device).type
+    return name == "single" or kind == "cuda" or (kind == "cpu" and _passes(name) is not None)
 
 
 @cache
@@ -71,6 +78,34 @@ def mm(x: Tensor, weight: Tensor) -> Tensor:
         return torch.mm(x, weight)
     out: Tensor = _Product.apply(x, weight, passes)
     return out
+
+
+def baddbmm(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """bias (E, 1, m) + x (E, n, k) weight (E, k, m) -> (E, n, m): all members at once, as accelerators like it."""
+    if _PRECISION.get() == "bfloat16" and x.device.type == "cuda":
+        out: Tensor = _Rounded.apply(x, weight)
+        return out.add_(bias)
+    return torch.baddbmm(bias, x, weight)
+
+
+class _Rounded(torch.autograd.Function):
+    """x weight of every member, factors rounded to bfloat16 and sums in single precision; its gradients likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _rounded(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        into_x, into_weight = ctx.needs_input_grad
+        return (_rounded(grad, weight.mT) if into_x else None, _rounded(x.mT, grad) if into_weight else None)
+
+
+def _rounded(x: Tensor, y: Tensor) -> Tensor:
+    return torch.bmm(x.bfloat16(), y.bfloat16(), out_dtype=torch.float32)
 
 
 class _Product(torch.autograd.Function):

@@ -272,7 +272,7 @@ def test_a_precision_that_cannot_be_had_is_said(
     agent(f"precision={name}")
     assert bool(caplog.records) != available(name)
     caplog.clear()
-    monkeypatch.setattr("bellmark.agents.tdmpc.agent.available", lambda name: False)
+    monkeypatch.setattr("bellmark.agents.tdmpc.agent.available", lambda name, device: name == "single")
     agent(f"precision={name}")
     assert f"a processor with {INSTRUCTIONS[name]}" in caplog.text
     caplog.clear()

@@ -156,7 +156,12 @@ def test_auxiliary_targets(monkeypatch: pytest.MonkeyPatch) -> None:
         next_HNPBL=torch.zeros(2, 1, 1, 1, 3),
     )
     value_GHNPB = torch.tensor([4.0, 8.0]).view(1, 2, 1, 1, 1).expand(2, -1, -1, -1, -1)
-    learned: Any = SimpleNamespace(gammas=(0.5, 0.9), logits=lambda z: torch.full((2, *z.shape[:-1]), 99.0))
+    gammas = (0.5, 0.9)
+    learned: Any = SimpleNamespace(
+        gammas=gammas,
+        gamma_G111=torch.tensor(gammas).view(2, 1, 1, 1),
+        logits=lambda z: torch.full((2, *z.shape[:-1]), 99.0),
+    )
     slow: Any = SimpleNamespace(logits=lambda z: value_GHNPB)
     bins: Any = SimpleNamespace(decode=lambda x: x)
     targets: list[Tensor] = []

@@ -89,5 +89,5 @@ class SurpriseMeter:
         each = dict(zip(self._names, ratio, strict=True))
         metrics = {f"surprise/{name}_log_ratio": value for name, value in each.items()}
         most = ratio[1:].max() if len(ratio) > 1 else ratio[0]
-        own = {"max_component_log_ratio": most, "smoothed": self._smoothed, "ready": ratio.new_tensor(ready)}
+        own = {"max_component_log_ratio": most, "smoothed": self._smoothed, "ready": ratio.new_full((), ready)}
         return Reading(ratio[0], self._smoothed, {**metrics, **{f"surprise/{k}": v for k, v in own.items()}})

@@ -5,6 +5,8 @@ Axes: B worlds, A action, L latent.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from bellmark.agents.tdmpc.config import Tdmpc
 from bellmark.agents.tdmpc.experts import Experts
 from bellmark.agents.tdmpc.networks import Networks
 from bellmark.errors import UserError
+from bellmark.nets.graphs import launcher
 from bellmark.ops.products import precision
 
 HELD_OUT = "model/consistency_held_out"
@@ -28,6 +31,8 @@ class PlanningPolicy:
         self.nets, self.experts, self.precision = nets, experts, config.precision
         self.judging = planner.judging(config.planner, actions, gamma)
         self.collecting = planner.collecting(config.planner, actions, gamma)
+        self._own = torch.Generator(next(nets.parameters()).device)
+        self._launch = launcher(self._own)
 
     def initial(self, worlds: int) -> State:
         """No plan yet."""
@@ -56,18 +61,29 @@ class PlanningPolicy:
     def _plan(
         self, obs: Tensor, first: Tensor, state: State, deterministic: bool, generator: torch.Generator
     ) -> Decision:
-        world, critic = self.nets.world, self.experts.critic
         z, first = self._encode(obs.to(state["mean"])), first.to(state["mean"].device)
-        mean = planner.warm_start(state["mean"], first)
-        if deterministic:
-            plan = planner.plan(world, self.judging, z, mean, generator, critic=critic)
-            error = (state["foreseen"] - z).square().mean(-1).masked_fill(first, torch.nan)
-            foreseen = world.next(z, plan.action)[0]
-            return Decision(plan.action, {"mean": plan.mean, "foreseen": foreseen}, {HELD_OUT: error})
-        seeds = self.nets.explorer.act
-        plan = planner.plan(world, self.collecting, z, mean, generator, critic=critic, seeds=seeds)
+        decide = partial(self._judged if deterministic else self._explored, self._here(generator))
+        return self._launch(deterministic, decide, z, first, dict(state))
+
+    def _judged(self, generator: torch.Generator, z: Tensor, first: Tensor, state: State) -> Decision:
+        world, mean = self.nets.world, planner.warm_start(state["mean"], first)
+        plan = planner.plan(world, self.judging, z, mean, generator, critic=self.experts.critic)
+        error = (state["foreseen"] - z).square().mean(-1).masked_fill(first, torch.nan)
+        foreseen = world.next(z, plan.action)[0]
+        return Decision(plan.action, {"mean": plan.mean, "foreseen": foreseen}, {HELD_OUT: error})
+
+    def _explored(self, generator: torch.Generator, z: Tensor, first: Tensor, state: State) -> Decision:
+        nets, mean = self.nets, planner.warm_start(state["mean"], first)
+        seeds, critic = nets.explorer.act, self.experts.critic
+        plan = planner.plan(nets.world, self.collecting, z, mean, generator, critic=critic, seeds=seeds)
         carried = {"mean": plan.mean, "foreseen": state["foreseen"]}
         return Decision(plan.action, carried, {"expert": self.experts.first(z, plan, generator)})
+
+    def _here(self, generator: torch.Generator) -> torch.Generator:
+        """Random numbers where the networks are: the caller's own, or an accelerator's, seeded by them."""
+        if self._own.device.type == "cpu":
+            return generator
+        return self._own.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
 
     def _encode(self, obs: Tensor) -> Tensor:
         """Latents (B, L); refuses what is not finite."""

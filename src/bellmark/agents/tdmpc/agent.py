@@ -1,6 +1,6 @@
 """The learner of the tdmpc family: TD-MPC2 (Hansen et al. 2024), BMPC (Wang et al. 2025) and value-gradient ensembles.
 
-`update` is the algorithm; what it calls is written out in `losses.py`, `targets.py` and `policies.py`, and how actions
+`_learn` is the algorithm; what it calls is written out in `losses.py`, `targets.py` and `policies.py`, and how actions
 are chosen in `acting.py`. Deviations, for all recipes: a value or policy update without a model update (a cadence)
 learns on a rollout without gradient, and ensembles read by TD-MPC2 compute only the members that are read.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from bellmark.agents.tdmpc.networks import Networks, frozen
 from bellmark.agents.tdmpc.optimizing import adam, model_groups, policy_groups
 from bellmark.agents.tdmpc.policies import Practice, trust_loss
 from bellmark.agents.tdmpc.slices import SLICES, Slice
+from bellmark.nets.graphs import launcher
 from bellmark.nets.groups import Descent
 from bellmark.nets.memory import keep_freed_memory
 from bellmark.nets.slow import follow
@@ -36,7 +37,19 @@ from bellmark.ops.products import INSTRUCTIONS, available, precision
 log = logging.getLogger(__name__)
 
 Metrics = dict[str, Tensor]
+Scales = dict[str, Tensor]
 SCALES = ("value", "plan", "trust")
+
+
+class Stage(NamedTuple):
+    """What an update depends on beside its batch."""
+
+    world: bool  # parts that learn
+    value: bool
+    policy: bool
+    encoder: bool  # whether it learns from later observations too
+    encoder_factor: float  # of the learning rate
+    alpha: float  # weight of the entropy bonus
 
 
 class TdmpcAgent:
@@ -50,7 +63,7 @@ class TdmpcAgent:
         """
         check_spec(spec)
         keep_freed_memory()
-        if config.precision != "single" and (device != "cpu" or not available(config.precision)):
+        if not available(config.precision, device):
             needs = INSTRUCTIONS[config.precision]
             log.warning("precision=%s: products stay single; others need a processor with %s", config.precision, needs)
         self.config, self.spec, self.device = config, spec, torch.device(device)
@@ -67,6 +80,7 @@ class TdmpcAgent:
         self.experts = Experts(config, self.nets, self.gamma)
         self.policy = PlanningPolicy(config, self.nets, self.gamma, self.experts)
         self.step_weights = partial(step_weights, config.loss.rho, config.loss.over_time, self.device)
+        self._launch = launcher(self.generator)
 
     @property
     def acting(self) -> Networks:
@@ -98,34 +112,47 @@ class TdmpcAgent:
             return self._update(batch, step)
 
     def _update(self, batch: Batch, step: int) -> tuple[Metrics, Writeback | None]:
-        c, nets, count = self.config, self.nets, self.updates
-        progress, pretraining = step / c.steps, count < self.schedule.pretrain
+        c, count, progress = self.config, self.updates, step / self.config.steps
+        pretraining = count < self.schedule.pretrain
         world, value, policy = (c.cadence.due(part, count) for part in ("world", "value", "policy"))
+        stage = Stage(
+            world=world,
+            value=value,
+            policy=policy and (c.policy.pretrained or not pretraining),
+            encoder=c.loss.encoder > 0 and progress >= c.loss.encoder_from,
+            encoder_factor=c.optimizer.encoder_factor(progress),
+            alpha=c.policy.entropy.at(progress),
+        )
         batch, writeback = self.experts.renew(batch, count - self.schedule.pretrain, self.generator)
-        self.model_descent.rescale("encoder", c.optimizer.encoder_factor(progress))
+        self.model_descent.rescale("encoder", stage.encoder_factor)
+        metrics, self.scales = self._launch(stage, partial(self._learn, stage), batch, self.scales)
+        self.updates += 1
+        return metrics, writeback
 
-        with torch.set_grad_enabled(world):
-            rollout = roll_out(nets.world, batch, later_gradient=c.loss.encoder > 0 and progress >= c.loss.encoder_from)
+    def _learn(self, stage: Stage, batch: Batch, scales: Scales) -> tuple[Metrics, Scales]:
+        """The parts that are due, and the losses' running scales afterwards."""
+        c, nets, scales = self.config, self.nets, dict(scales)
+        with torch.set_grad_enabled(stage.world):
+            rollout = roll_out(nets.world, batch, later_gradient=stage.encoder)
             terms = model_losses(nets.world, rollout, batch, self.step_weights(c.slices.horizon))
         data = SLICES[c.slices.rollout_heads](rollout, batch)
         metrics = {f"loss/{name}": term.detach() for name, term in terms.items()}
-        weight = {name: getattr(c.loss, name) * world for name in terms}
-        if value:
+        weight = {name: getattr(c.loss, name) * stage.world for name in terms}
+        if stage.value:
             values, value_metrics = self._values(data)
             terms, metrics = {**terms, **values}, {**metrics, **value_metrics}
             weight.update(value=c.loss.value, auxiliary=c.auxiliary.weight)
         assert terms.keys() == weight.keys()
-        if world or value:
+        if stage.world or stage.value:
             loss = torch.stack([weight[name] * term for name, term in terms.items() if weight[name]]).sum()
             metrics.update(self.model_descent.step(loss), **{"loss/model": loss.detach()})
-        if policy and (c.policy.pretrained or not pretraining):
-            metrics.update(self._policies(data, progress))
+        if stage.policy:
+            metrics.update(self._policies(data, stage.alpha, scales))
             follow(nets.slow_policy, nets.world.policy, c.policy.slow_rate or c.target.slow_rate)
-        if value:
+        if stage.value:
             follow(nets.slow_critic, nets.world.critic, c.target.slow_rate)
             follow(nets.slow_auxiliary, nets.auxiliary, c.auxiliary.slow_rate or c.target.slow_rate)
-        self.updates += 1
-        return metrics, writeback
+        return metrics, scales
 
     @torch.no_grad()
     def start_values(self, obs: Tensor) -> Tensor:
@@ -155,13 +182,12 @@ class TdmpcAgent:
         with torch.no_grad():
             return terms, {**losses, **value_metrics(bins.decode(logits_MPBK), target)}
 
-    def _policies(self, data: Slice, progress: float) -> Metrics:
-        """A step of the policies, on latents without gradient and a frozen model."""
+    def _policies(self, data: Slice, alpha: float, scales: Scales) -> Metrics:
+        """A step of the policies, on latents without gradient and a frozen model; moves the scales."""
         c, nets = self.config.policy, self.nets
         data = data._replace(z_TBL=data.z_TBL.detach())
-        alpha = c.entropy.at(progress)
         largest = self.config.planner.max_std
-        on = Practice(nets, data, c, self.gamma, alpha, largest, self.scales, self.step_weights, self.generator)
+        on = Practice(nets, data, c, self.gamma, alpha, largest, scales, self.step_weights, self.generator)
         with frozen(nets.world.dynamics, nets.world.reward, nets.world.critic, nets.world.termination):
             improvement = c.improvement.improve(on, nets.world.policy)
             trust = trust_loss(on, improvement.draw.gaussian)
@@ -172,9 +198,9 @@ class TdmpcAgent:
                 torch.stack([weight[name] * term for name, term in terms.items() if weight[name]]).sum()
             )
         losses = {f"loss/{name}": term.detach() for name, term in terms.items()}
-        scales = {f"scale/{name}": scale for name, scale in self.scales.items()}
+        ranges = {f"scale/{name}": scale for name, scale in scales.items()}
         with torch.no_grad():
-            return {**losses, **norms, **scales, **policy_metrics(improvement.draw.gaussian, improvement.states)}
+            return {**losses, **norms, **ranges, **policy_metrics(improvement.draw.gaussian, improvement.states)}
 
     def state_dict(self) -> dict[str, Any]:
         """Parameters, optimisers, scales, counters, random state."""

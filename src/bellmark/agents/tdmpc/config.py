@@ -100,7 +100,8 @@ class Tdmpc(Config):
     precision: Literal["single", "half", "bfloat16"] = knob(
         "single",
         "of the factors of matrix products, in plans and learning alike; half: on processors with AVX-512 FP16, off by "
-        "1.2e-3 of a typical element; bfloat16: with AVX-512 BF16 or AMX, off by 2.3e-3; elsewhere single",
+        "1.2e-3 of a typical element; bfloat16: with AVX-512 BF16 or AMX, off by 2.3e-3; other processors: single; "
+        "CUDA devices: TF32 and bfloat16",
     )
     model: Model = part(Model(), "the networks")
     discount: Heuristic | Fixed = option(Heuristic(), "discount per agent step")

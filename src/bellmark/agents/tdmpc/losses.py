@@ -94,6 +94,5 @@ def auxiliary_loss(auxiliary: Auxiliary, slow: Auxiliary, bins: Bins, seen: Tran
         return seen.at_PBL.new_zeros(())
     with torch.no_grad():
         value_GHNPB = bins.decode(slow.logits(seen.next_HNPBL))
-        gamma_G = value_GHNPB.new_tensor(auxiliary.gammas).view(-1, 1, 1, 1)
-        target_GNPB = seen.reward_NPB + gamma_G * (seen.keep_HNPB * value_GHNPB).mean(1)
+        target_GNPB = seen.reward_NPB + auxiliary.gamma_G111 * (seen.keep_HNPB * value_GHNPB).mean(1)
     return value_loss(bins, auxiliary.logits(seen.at_PBL), target_GNPB, weight_P)

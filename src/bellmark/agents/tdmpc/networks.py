@@ -29,6 +29,8 @@ class Auxiliary(nn.Module):
         super().__init__()
         self.gammas = () if isinstance(options, NoAuxiliary) else options.gammas
         self.bins = config.model.bins
+        self.gamma_G111: Tensor
+        self.register_buffer("gamma_G111", torch.tensor(self.gammas).view(-1, 1, 1, 1), persistent=False)
         count = len(self.gammas)
         members, outputs = (1, count) if isinstance(options, Joint) else (count, 1)
         sizes = SIZES[config.model.size]
