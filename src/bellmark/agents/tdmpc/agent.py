@@ -221,3 +221,4 @@ class TdmpcAgent:
         self.scales = {name: state["scales"][name].to(self.device) for name in SCALES}
         self.updates = state["updates"]
         self.generator.set_state(state["generator"].cpu())
+        self._launch = launcher(self.generator)  # recordings know the optimisers' former memory
