@@ -10,6 +10,7 @@ from recorder import Recorder
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from bellmark.nets import graphs
 from bellmark.nets.graphs import EAGER, KINDS, Recorded, at_once, launcher
 
 
@@ -85,3 +86,9 @@ def test_functions_are_recorded_on_gpus_for_those_who_ask(monkeypatch):
     assert launcher(there) is at_once
     monkeypatch.setenv("BELLMARK_CUDA_GRAPHS", "1")
     assert isinstance(launcher(there), Recorded) and launcher(generator()) is at_once
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_cannot_be_recorded_is_told():
+    with pytest.raises(RuntimeError, match="BELLMARK_CUDA_GRAPHS=0"):
+        graphs._record(generator(), lambda: torch.ones(1))

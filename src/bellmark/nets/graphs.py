@@ -96,9 +96,16 @@ def _copy(tree: T) -> T:
 
 
 def _record(generator: torch.Generator, function: Callable[[], T]) -> tuple[Callable[[], None], T]:
-    """By PyTorch's `CUDAGraph`; the generator's numbers go on from replay to replay."""
-    graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(generator)
-    with torch.cuda.device(generator.device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        results = function()
+    """By PyTorch's `CUDAGraph`; the generator's numbers go on from replay to replay.
+
+    Raises:
+        RuntimeError: the device, or something that `function` does, cannot be recorded.
+    """
+    try:
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(generator)
+        with torch.cuda.device(generator.device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            results = function()
+    except RuntimeError as error:
+        raise RuntimeError(f"no CUDA graph could be recorded ({error}): set BELLMARK_CUDA_GRAPHS=0") from error
     return graph.replay, results
