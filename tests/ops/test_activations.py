@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bellmark.ops import activations
 from bellmark.ops.activations import CACHED, mish, norm, norm_mish, simnorm
@@ -51,6 +52,27 @@ def test_mish_overflows_nowhere():
     mish(x).sum().backward()
     assert x.grad.isfinite().all() and x.grad[-1] == 1 and x.grad[0] == 0
     assert mish(torch.tensor(torch.nan)).isnan()
+
+
+def test_on_accelerators_mish_is_one_launch():
+    x, scale = torch.empty(4, 8, device="meta", requires_grad=True), torch.ones(8, device="meta")
+    with Launches() as seen:
+        mish(x.detach())
+        mish(x)
+        norm_mish(x.detach(), scale, scale)
+    assert [name.partition(".")[2] for name in seen.names] == ["mish", "mish", "native_layer_norm", "mish"]
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names += [] if func is torch.ops.aten.detach.default else [str(func.overloadpacket)]
+        return func(*args, **(kwargs or {}))
 
 
 def test_mish_leaves_its_input_alone():

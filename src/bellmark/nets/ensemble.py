@@ -47,12 +47,19 @@ class Stack(nn.Module):
         parts = [x.unbind() for x in kept] if torch.is_grad_enabled() else kept
         return [Layer(*(x[e] for x in parts)) for e in which]
 
-    def norm(self, x: Tensor, chosen: Tensor | slice) -> Tensor:
+    def linear(self, x: Tensor, chosen: Tensor | None) -> Tensor:
+        """Of (E', B, inputs), or (1, B, inputs) for all: each chosen member's own layer."""
+        weight, bias = _of(self.weight, chosen), _of(self.bias, chosen)
+        return baddbmm(bias.unsqueeze(1), x.expand(len(weight), -1, -1), weight)
+
+    def norm(self, x: Tensor, chosen: Tensor | None) -> Tensor:
         """LayerNorm of (E', B, outputs) with each chosen member's own scale and shift."""
         if not self.normed:
             return x
-        scale, shift = self.scale[chosen].unsqueeze(1), self.shift[chosen].unsqueeze(1)
-        return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), scale)
+        scale, shift = _of(self.scale, chosen), _of(self.shift, chosen)
+        if len(scale) == 1:
+            return F.layer_norm(x, x.shape[-1:], scale.view(-1), shift.view(-1))
+        return torch.addcmul(shift.unsqueeze(1), F.layer_norm(x, x.shape[-1:]), scale.unsqueeze(1))
 
 
 class Layer(NamedTuple):
@@ -174,14 +181,12 @@ class Ensemble(nn.Module):
         self, parts: Sequence[Tensor], own: bool, chosen: Tensor | None, dropout: torch.Generator | None
     ) -> Tensor:
         """An accelerator runs all members in one batched product per layer."""
-        which: Tensor | slice = slice(None) if chosen is None else chosen
         shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
         flat = torch.cat([part.expand(*shape, -1) for part in parts], -1)
         x = flat.reshape(len(flat) if own else 1, -1, flat.shape[-1])
         for depth, stack in enumerate(self._layers()):
-            weight = stack.weight[which]
-            x = baddbmm(stack.bias[which].unsqueeze(1), x.expand(len(weight), -1, -1), weight)
-            x = stack.norm(self._spared(x, None if depth else dropout), which)
+            x = stack.linear(x, chosen)
+            x = stack.norm(self._spared(x, None if depth else dropout), chosen)
             x = x if depth == len(self.stacks) - 1 else mish(x)
         return x.view(len(x), *shape[own:], -1)
 
@@ -227,15 +232,19 @@ class RandomPrior(nn.Module):
     @torch.no_grad()
     def forward(self, *parts: Tensor, own: bool = False, chosen: Tensor | None = None) -> Tensor:
         """(E, *B, outputs), inputs as an `Ensemble`'s."""
-        which: Tensor | slice = slice(None) if chosen is None else chosen
         shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
         flat = torch.cat([part.expand(*shape, -1) for part in parts], -1)
         x = flat.reshape(len(flat) if own else 1, -1, flat.shape[-1])
         for layer in range(self.depth):
-            weight = getattr(self, f"weight{layer}")[which]
+            weight = _of(getattr(self, f"weight{layer}"), chosen)
             x = torch.bmm(x.expand(len(weight), -1, -1), weight)
             x = x if layer == self.depth - 1 else x.relu_()
         return x.view(len(x), *shape[own:], -1)
+
+
+def _of(x: Tensor, chosen: Tensor | None) -> Tensor:
+    """Some members' parameters; those of all as they are, for a slice would have a gradient to be copied."""
+    return x if chosen is None else x[chosen]
 
 
 def _through(x: Tensor, first: Layer, hidden: Sequence[Layer], last: Layer, *, biased: bool) -> Tensor:

@@ -41,8 +41,10 @@ def mish(x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """x tanh(softplus(x)) (Misra 2020), within 1e-6; differentiable once.
 
     With u = sigmoid(x), e^x = u / (1 - u) turns tanh(ln(1 + e^x)) into h / (1 - h), h = u - u^2 / 2: nothing
-    overflows, and small values keep their digits.
+    overflows, and small values keep their digits. On accelerators the stock kernel, which is one launch.
     """
+    if x.device.type != "cpu":
+        return F.mish(x)
     if x.requires_grad and torch.is_grad_enabled():
         return _Mish.apply(x)
     u = x.sigmoid()
@@ -59,18 +61,19 @@ def norm_mish(
 ) -> Float[Tensor, "*B D"]:
     """Mish of the layer norm of x + bias over the last axis, within 2e-6.
 
-    `x` is what a product gave and is used up: the result may stand in its place. Without the fused pass and without
-    gradient in fewer passes: the norm gives -x by negated scale and shift, and with q = sigmoid(-x) and
+    `x` is what a product gave and is used up: the result may stand in its place. On a processor without the fused pass
+    and without gradient in fewer passes: the norm gives -x by negated scale and shift, and with q = sigmoid(-x) and
     d = (1 + q^2) / 2 Mish is -x - (-x) / d.
     """
     if fused(x) and x.is_contiguous():
         return _fused_norm(x, scale, shift, bias, True)
     x = x if bias is None else x + bias
-    if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad):
+    learns = torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad)
+    if learns or x.device.type != "cpu":
         return mish(F.layer_norm(x, scale.shape, scale, shift))
     negative = F.layer_norm(x, scale.shape, -scale, -shift)
     q = negative.sigmoid()
-    below = torch.addcmul(_half(x.dtype, x.device), q, q, value=0.5, out=q)
+    below = torch.addcmul(_half(x.dtype), q, q, value=0.5, out=q)
     return negative.addcdiv_(negative, below, value=-1)
 
 
@@ -149,17 +152,15 @@ class _SimNorm(torch.autograd.Function):
 
 
 @cache
-def _half(dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.full((), 0.5, dtype=dtype, device=device)
+def _half(dtype: torch.dtype) -> Tensor:
+    return torch.tensor(0.5, dtype=dtype)
 
 
 def _mish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
     """x t and its derivative t + x u (1 - t^2), where t = h / (1 - h) is the hyperbolic tangent."""
     value, slope = (torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(2))
     flat = [y.view(-1) for y in (x.contiguous(), value, slope)]
-    for source, t, u in zip(
-        *(y.split(CACHED if x.device.type == "cpu" else max(1, len(y))) for y in flat), strict=True
-    ):
+    for source, t, u in zip(*(y.split(CACHED) for y in flat), strict=True):
         torch.sigmoid(source, out=u)
         h = torch.addcmul(u, u, u, value=-0.5, out=t)
         below = 1 - h
