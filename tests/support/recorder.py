@@ -53,6 +53,14 @@ class Recorder(TorchDispatchMode):
         self.calls.append((func, args, kwargs, out))
         return out
 
+    @property
+    def launches(self) -> int:
+        """How many of the operations launch kernels."""
+        return sum(
+            not _aliases(func) or next(_written(func, args, kwargs), None) is not None
+            for func, args, kwargs, _ in self.calls
+        )
+
     @torch.no_grad()
     def replay(self) -> None:
         """All of it again; what an operation makes goes where it went before."""

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from recorder import Recorder
 from tdmpc_small import BASES, agent, batch
 
 import bellmark.ops.native as native
 from bellmark.agents.tdmpc.agent import TdmpcAgent
+from bellmark.nets import blocks, ensemble
 from bellmark.nets.ensemble import Ensemble
 from bellmark.nets.graphs import EAGER, Recorded
+from bellmark.ops.activations import norm
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch's own operations, members of ensembles together."""
+    """PyTorch's own operations, members of ensembles together, the stock Mish."""
     monkeypatch.setattr(native, "library", lambda: None)
     monkeypatch.setattr(Ensemble, "_one_by_one", Ensemble._together)
+    monkeypatch.setattr(ensemble, "mish", F.mish)
+    monkeypatch.setattr(blocks, "norm_mish", lambda x, scale, *rest: F.mish(norm(x, scale, *rest)))
 
 
 def recorded(made: TdmpcAgent) -> TdmpcAgent:
@@ -63,3 +68,17 @@ def test_a_schedule_that_moves_is_never_recorded() -> None:
     for n in range(3 * EAGER):
         made.update(batch(made, n), n)
     assert not made._launch._recordings
+
+
+def test_how_many_kernels_are_launched() -> None:
+    """A bound for those who change what runs on GPUs: each takes some microseconds, whatever the sizes."""
+    made = agent("planner.iterations=6", "loss.encoder=0")
+    made.update(batch(made), 50)  # tables are made and moments begin
+    with Recorder(made.generator) as learning:
+        made.update(batch(made), 50)
+    state, obs = made.policy.initial(1), torch.zeros(1, 5)
+    with torch.no_grad():
+        z, first = made.nets.world.encode(obs), torch.ones(1, dtype=torch.bool)
+        with Recorder(made.generator) as planning:
+            made.policy._explored(made.generator, z, first, state)
+    assert learning.launches <= 720 and planning.launches <= 1270, (learning.launches, planning.launches)
