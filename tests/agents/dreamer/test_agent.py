@@ -105,7 +105,7 @@ def test_replayed_returns_stop_at_ends_and_bootstrap_at_cuts() -> None:
                 place = nets.bins.place(torch.tensor(following))
                 weights = torch.zeros(255)
                 weights[place.below], weights[place.below + 1] = 1 - place.upper, place.upper
-                expected -= float((weights * logits[t, b]).sum())
+                expected -= float((weights * logits[t, b]).detach().sum())
     assert float(replayed_term(nets, seen, lesson, boot, learning)) == pytest.approx(expected / 12, rel=1e-4)
 
 
