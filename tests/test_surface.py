@@ -22,6 +22,7 @@ from bellmark.sweeps.schema import load_sweep
 ROOT = Path(__file__).parents[1]
 SWEEPS = sorted((ROOT / "sweeps").rglob("*.yaml"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMAND_PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -159,8 +160,17 @@ def test_generated_pages_are_fresh() -> None:
 
 
 def test_the_command_page_shows_every_command() -> None:
-    headings = re.findall(r"^## (.+)$", (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(headings) == {"bellmark", *EVERY_COMMAND}
+    assert set(re.findall(r"^## (.+)$", COMMAND_PAGE, re.MULTILINE)) == {"bellmark", *EVERY_COMMAND}
+
+
+def test_the_command_page_shows_every_environment_variable() -> None:
+    between_processes = {"BELLMARK_LAUNCH"}
+    read = {
+        name
+        for path in (ROOT / "src").rglob("*.py")
+        for name in re.findall(r'"(BELLMARK_[A-Z_]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert set(re.findall(r"^\| `(BELLMARK_\w+)`", COMMAND_PAGE, re.MULTILINE)) == read - between_processes
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
