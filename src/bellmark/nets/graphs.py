@@ -1,6 +1,6 @@
 """CUDA graphs: what a function launches on a GPU is recorded once and launched again as a whole.
 
-A plan or an update is more than a thousand small kernels, and most take longer to be launched by Python than to run.
+A plan or an update is about a thousand small kernels, and most take longer to be launched by Python than to run.
 A recording runs on the same memory with the same numbers of Python ever after. So a function to be recorded reads what
 changes from its arguments, changes other tensors in place only, asks no tensor for its value, and whatever else it
 depends on is part of its key.
