@@ -22,7 +22,7 @@ import click
 import plain_tdmpc2
 import provenance
 import torch
-from tdmpc_speed import ACTIONS, HORIZON, OBSERVATIONS, batch, cadence
+from tdmpc_speed import ACTIONS, OBSERVATIONS, batch, cadence
 from torch.utils._pytree import tree_map
 
 from bellmark.agents.api import Spec
@@ -70,7 +70,6 @@ def plain(size: int, device: str, compiled: bool) -> tuple[Turn, Turn]:
     torch.set_default_device(device)
     peer = plain_tdmpc2.PlainTdmpc2(OBSERVATIONS, ACTIONS, SIZES[size])
     data, obs = batch(), torch.randn(1, OBSERVATIONS)
-    assert data.action.shape[0] == HORIZON + 1
     inputs = (data.obs, data.action[:-1], data.reward[1:, :, None])
     make: Callable[[Turn], Turn] = partial(torch.compile, mode="reduce-overhead") if compiled else lambda f: f
     act, update = make(lambda: peer.act(obs)), make(lambda: peer.update(*inputs))
@@ -88,7 +87,7 @@ def seconds(turn: Turn, device: str) -> float:
     began = time.perf_counter()
     turn()
     if device != "cpu":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     return time.perf_counter() - began
 
 
